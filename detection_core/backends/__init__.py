@@ -1,0 +1,1 @@
+"""What executes an exported file: one module a backend, one protocol."""

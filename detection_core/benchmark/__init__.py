@@ -1,0 +1,1 @@
+"""Latency: scenarios, stages, clock, statistics, the environment record and validity flags."""

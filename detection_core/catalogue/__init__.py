@@ -1,0 +1,1 @@
+"""Tables of what exists: detectors, data sets, scenarios. Plain data, no torch."""

@@ -1,0 +1,286 @@
+"""The detectors: one entry each. `detection_core.build` turns an entry into an adapter; everything else only reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detection_core.catalogue.specs import Detector, Family
+
+# Colour slots 4 (yolo), 5 (detr) and 6 (rtdetr) are kept free for the families that come next.
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Family(
+            name="faster_rcnn",
+            title="Faster R-CNN",
+            colour=0,
+            how_it_works=(
+                "Two stages. A region proposal network marks boxes that may hold an object; the features under each box are cut "
+                "out, classified and refined. Easy background is gone before the second stage, which costs time per proposal."
+            ),
+        ),
+        Family(
+            name="retinanet",
+            title="RetinaNet",
+            colour=1,
+            how_it_works=(
+                "One stage over a feature pyramid with nine anchors at every place. The focal loss turns down the weight of easy "
+                "background, so that all anchors can be trained at once."
+            ),
+        ),
+        Family(
+            name="ssd",
+            title="SSD",
+            colour=2,
+            how_it_works=(
+                "One stage that reads each scale from its own layer of the trunk, without a pyramid. Only the hardest negatives, "
+                "three for each positive, count in the loss."
+            ),
+        ),
+        Family(
+            name="fcos",
+            title="FCOS",
+            colour=3,
+            how_it_works=(
+                "One stage without anchors. Every place of the pyramid tells its distance to the four sides of the box it lies in; "
+                "a centre-ness score turns down boxes told from near an edge."
+            ),
+        ),
+    )
+}
+
+_FASTER_RCNN: dict[str, Any] = {
+    "family": "faster_rcnn",
+    "stages": "two",
+    "imbalance_remedy": "two stages and balanced sampling",
+    "anchors": True,
+    "multi_scale": True,
+    "builder": "detection_core.models.faster_rcnn:FasterRcnnAdapter",
+    "resize": "letterbox",
+    "paper": "Ren et al., Faster R-CNN: Towards Real-Time Object Detection with Region Proposal Networks, 2015",
+    "paper_url": "https://arxiv.org/abs/1506.01497",
+    "nms_thresh": 0.5,
+}
+_RETINANET: dict[str, Any] = {
+    "family": "retinanet",
+    "stages": "one",
+    "imbalance_remedy": "focal loss",
+    "anchors": True,
+    "multi_scale": True,
+    "builder": "detection_core.models.retinanet:RetinaNetAdapter",
+    "resize": "letterbox",
+    "paper": "Lin et al., Focal Loss for Dense Object Detection, 2017",
+    "paper_url": "https://arxiv.org/abs/1708.02002",
+    "nms_thresh": 0.5,
+}
+_SSD: dict[str, Any] = {
+    "family": "ssd",
+    "stages": "one",
+    "imbalance_remedy": "hard negative mining 3:1",
+    "anchors": True,
+    "multi_scale": True,
+    "builder": "detection_core.models.ssd:SsdAdapter",
+    "paper": "Liu et al., SSD: Single Shot MultiBox Detector, 2016",
+    "paper_url": "https://arxiv.org/abs/1512.02325",
+}
+_FCOS: dict[str, Any] = {
+    "family": "fcos",
+    "stages": "one",
+    "imbalance_remedy": "focal loss and centre-ness",
+    "anchors": False,
+    "multi_scale": True,
+    "builder": "detection_core.models.fcos:FcosAdapter",
+    "resize": "letterbox",
+    "paper": "Tian et al., FCOS: Fully Convolutional One-Stage Object Detection, 2019",
+    "paper_url": "https://arxiv.org/abs/1904.01355",
+    "nms_thresh": 0.6,
+}
+# In the sizes that torchvision publishes; its code is under the BSD licence.
+_PUBLISHED: dict[str, Any] = {"licence": "BSD-3-Clause", "recipe": {"lr": 2e-4}}
+# Plain convolutions, narrow pyramid, small input: learns from scratch on a CPU in minutes.
+_COMPACT: dict[str, Any] = {"licence": "Apache-2.0", "input_size": 256, "compact": True}
+
+DETECTORS: dict[str, Detector] = {
+    entry.name: entry
+    for entry in (
+        Detector(
+            name="fasterrcnn_resnet10_fpn",
+            title="Faster R-CNN ResNet-10",
+            options={"variant": "resnet10_fpn"},
+            params_m=6.085,
+            macs_g=1.568,
+            **_FASTER_RCNN,
+            **_COMPACT,
+        ),
+        Detector(
+            name="fasterrcnn_resnet18_fpn",
+            title="Faster R-CNN ResNet-18",
+            options={"variant": "resnet18_fpn"},
+            params_m=12.356,
+            macs_g=2.776,
+            **_FASTER_RCNN,
+            **_COMPACT,
+        ),
+        Detector(
+            name="fasterrcnn_resnet50_fpn",
+            title="Faster R-CNN ResNet-50 FPN",
+            input_size=800,
+            options={"variant": "resnet50_fpn"},
+            params_m=41.808,
+            macs_g=134.380,
+            published_ap=0.370,
+            **_FASTER_RCNN,
+            **_PUBLISHED,
+        ),
+        Detector(
+            name="fasterrcnn_resnet50_fpn_v2",
+            title="Faster R-CNN ResNet-50 FPN v2",
+            input_size=800,
+            options={"variant": "resnet50_fpn_v2"},
+            params_m=43.712,
+            macs_g=280.371,
+            published_ap=0.467,
+            **_FASTER_RCNN,
+            **_PUBLISHED,
+        ),
+        Detector(
+            name="fasterrcnn_mobilenet_v3_large_fpn",
+            title="Faster R-CNN MobileNetV3-Large FPN",
+            input_size=800,
+            options={"variant": "mobilenet_v3_large_fpn"},
+            params_m=19.411,
+            macs_g=18.853,
+            published_ap=0.328,
+            **_FASTER_RCNN,
+            **_PUBLISHED,
+        ),
+        Detector(
+            name="fasterrcnn_mobilenet_v3_large_320_fpn",
+            title="Faster R-CNN MobileNetV3-Large FPN 320",
+            input_size=320,
+            options={"variant": "mobilenet_v3_large_320_fpn"},
+            params_m=19.411,
+            macs_g=2.873,
+            published_ap=0.228,
+            **_FASTER_RCNN,
+            **_PUBLISHED,
+        ),
+        Detector(
+            name="retinanet_resnet10_fpn",
+            title="RetinaNet ResNet-10",
+            options={"variant": "resnet10_fpn"},
+            params_m=5.659,
+            macs_g=2.018,
+            **_RETINANET,
+            **_COMPACT,
+        ),
+        Detector(
+            name="retinanet_resnet18_fpn",
+            title="RetinaNet ResNet-18",
+            options={"variant": "resnet18_fpn"},
+            params_m=11.929,
+            macs_g=3.226,
+            **_RETINANET,
+            **_COMPACT,
+        ),
+        Detector(
+            name="retinanet_resnet50_fpn",
+            title="RetinaNet ResNet-50 FPN",
+            input_size=800,
+            options={"variant": "resnet50_fpn"},
+            params_m=34.068,
+            macs_g=151.540,
+            published_ap=0.364,
+            **_RETINANET,
+            **_PUBLISHED,
+        ),
+        Detector(
+            name="retinanet_resnet50_fpn_v2",
+            title="RetinaNet ResNet-50 FPN v2",
+            input_size=800,
+            options={"variant": "resnet50_fpn_v2"},
+            params_m=38.199,
+            macs_g=152.238,
+            published_ap=0.415,
+            **_RETINANET,
+            **_PUBLISHED,
+        ),
+        Detector(
+            name="fcos_resnet10_fpn",
+            title="FCOS ResNet-10",
+            options={"variant": "resnet10_fpn"},
+            params_m=5.272,
+            macs_g=1.492,
+            **_FCOS,
+            **_COMPACT,
+        ),
+        Detector(
+            name="fcos_resnet18_fpn",
+            title="FCOS ResNet-18",
+            options={"variant": "resnet18_fpn"},
+            params_m=11.542,
+            macs_g=2.700,
+            **_FCOS,
+            **_COMPACT,
+        ),
+        Detector(
+            name="fcos_resnet50_fpn",
+            title="FCOS ResNet-50 FPN",
+            input_size=800,
+            options={"variant": "resnet50_fpn"},
+            params_m=32.323,
+            macs_g=128.207,
+            published_ap=0.392,
+            **_FCOS,
+            **_PUBLISHED,
+        ),
+        Detector(
+            name="ssd_resnet10",
+            title="SSD ResNet-10",
+            resize="letterbox",
+            options={"variant": "resnet10"},
+            params_m=8.194,
+            macs_g=1.962,
+            nms_thresh=0.5,
+            **_SSD,
+            **_COMPACT,
+        ),
+        Detector(
+            name="ssd_resnet18",
+            title="SSD ResNet-18",
+            resize="letterbox",
+            options={"variant": "resnet18"},
+            params_m=14.465,
+            macs_g=3.170,
+            nms_thresh=0.5,
+            **_SSD,
+            **_COMPACT,
+        ),
+        Detector(
+            name="ssd300_vgg16",
+            title="SSD300 VGG-16",
+            input_size=300,
+            resize="stretch",
+            options={"variant": "300_vgg16"},
+            params_m=35.642,
+            macs_g=34.858,
+            nms_thresh=0.45,
+            published_ap=0.251,
+            **_SSD,
+            **_PUBLISHED,
+        ),
+        Detector(
+            name="ssdlite320_mobilenet_v3_large",
+            title="SSDlite320 MobileNetV3-Large",
+            input_size=320,
+            resize="stretch",
+            options={"variant": "lite320_mobilenet_v3_large"},
+            params_m=3.440,
+            macs_g=0.583,
+            nms_thresh=0.55,
+            published_ap=0.213,
+            **_SSD,
+            **_PUBLISHED,
+        ),
+    )
+}

@@ -1,0 +1,1 @@
+"""Data sets: readers, the canonical form, health checks, preprocessing, augmentation, built-in sets."""

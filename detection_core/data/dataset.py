@@ -1,0 +1,137 @@
+"""A detection data set in memory: records of images with their boxes, whatever form the files had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from detection_core.schemas.base import InvalidInput
+from detection_core.schemas.results import HealthReport, SplitSummary
+
+Split = Literal["train", "val", "test"]
+Form = Literal["coco", "yolo", "voc", "canonical", "builtin"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+# Only these decoders are let near a file that somebody uploaded.
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageRecord:
+    """One image and its objects.
+
+    `image_id` counts from 1 in the order of file names over the whole data set. `file` is a posix path under the data set's root.
+    `group` names images that belong together (one place, one flight, copies of one photograph) and never stand in two splits.
+    `boxes` float64 [n, 4] xyxy in pixels of the upright image, inside it; `labels` int64 [n] 0-based; `iscrowd` bool [n];
+    `area` float64 [n] square pixels (of the segment where the source tells it, else of the box).
+    """
+
+    image_id: int
+    file: str
+    width: int
+    height: int
+    split: Split
+    group: str | None
+    sha256: str
+    boxes: np.ndarray
+    labels: np.ndarray
+    iscrowd: np.ndarray
+    area: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionDataset:
+    """Images of up to three splits with boxes of `classes`; `content_hash` names what a detector can see of it."""
+
+    name: str
+    classes: tuple[str, ...]
+    records: tuple[ImageRecord, ...]
+    root: Path
+    content_hash: str
+    form: Form
+    licence: str | None
+    source: str | None
+    report: HealthReport
+
+    def split(self, name: str) -> tuple[ImageRecord, ...]:
+        """Return the records of a split, which may be empty; InvalidInput where `name` is no split."""
+        if name not in SPLITS:
+            raise InvalidInput(f"'{name}' is not a split; use one of {', '.join(SPLITS)}")
+        return tuple(record for record in self.records if record.split == name)
+
+    def require_split(self, name: str) -> tuple[ImageRecord, ...]:
+        """Return the records of a split; InvalidInput where the data set has none of it."""
+        records = self.split(name)
+        if not records:
+            present = [split for split in SPLITS if self.split(split)]
+            raise InvalidInput(
+                f"data set '{self.name}' has no {name} split; it has {' and '.join(present)}: use one of them or add {name} images"
+            )
+        return records
+
+    def read_image(self, record: ImageRecord) -> np.ndarray:
+        """Return the pixels, uint8 [height, width, 3] RGB, turned upright as its EXIF tag says (nowhere else is that applied).
+
+        Raises:
+            InvalidInput: the file is absent, cannot be decoded, or no longer has the recorded size.
+        """
+        image = read_image_file(self.root / record.file, name=record.file)
+        if image.shape[:2] != (record.height, record.width):
+            raise InvalidInput(
+                f"image '{record.file}' is {image.shape[1]}x{image.shape[0]} but was {record.width}x{record.height} when the data set "
+                "was read; import the data set again"
+            )
+        return image
+
+    def coco(self, records: Iterable[ImageRecord]) -> dict[str, Any]:
+        """Return COCO ground truth of `records`: image id = `image_id`, category id = label + 1, boxes xywh."""
+        images, annotations = [], []
+        for record in records:
+            images.append({"id": record.image_id, "file_name": record.file, "width": record.width, "height": record.height})
+            for box, label, crowd, area in zip(
+                record.boxes.tolist(), record.labels.tolist(), record.iscrowd.tolist(), record.area.tolist(), strict=True
+            ):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": record.image_id,
+                        "category_id": label + 1,
+                        "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
+                        "area": area,
+                        "iscrowd": int(crowd),
+                    }
+                )
+        categories = [{"id": index + 1, "name": name} for index, name in enumerate(self.classes)]
+        return {"info": {}, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
+
+    def summary(self) -> dict[str, SplitSummary]:
+        """Return images, boxes and boxes per class of each split."""
+        return {split: self._summary_of(self.split(split)) for split in SPLITS}
+
+    def _summary_of(self, records: tuple[ImageRecord, ...]) -> SplitSummary:
+        labels = np.concatenate([record.labels for record in records]) if records else np.zeros(0, np.int64)
+        counts = np.bincount(labels, minlength=len(self.classes)).tolist()
+        return SplitSummary(images=len(records), boxes=len(labels), per_class=dict(zip(self.classes, counts, strict=True)))
+
+
+def read_image_file(path: Path, *, name: str | None = None) -> np.ndarray:
+    """Return the pixels of an image file, uint8 [height, width, 3] RGB, upright.
+
+    Raises:
+        InvalidInput: naming the file, where it is absent or cannot be decoded whole.
+    """
+    shown = name or path.name
+    try:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            upright = cast(Image.Image, ImageOps.exif_transpose(image))
+            return np.array(upright.convert("RGB"))
+    except FileNotFoundError:
+        raise InvalidInput(f"image '{shown}' is not there; restore the file or import the data set again") from None
+    except DECODE_ERRORS as error:
+        raise InvalidInput(f"image '{shown}' cannot be decoded ({error}); replace the file or remove it") from None

@@ -1,0 +1,27 @@
+"""The health report of a data set: everything a reader found wrong, by file, with what was done about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from detection_core.schemas.results import HealthIssue, HealthReport
+
+MAX_ISSUES = 1000
+
+
+class HealthLog:
+    """Collects issues while a data set is read; `report()` gives the first 1,000 of them and the counts of all."""
+
+    def __init__(self) -> None:
+        self._issues: list[HealthIssue] = []
+        self._counts: Counter[str] = Counter()
+
+    def add(self, code: str, file: str, problem: str, action: str) -> None:
+        """Note one issue. `code` is the word it is counted under, e.g. `zero_size_box`."""
+        self._counts[code] += 1
+        if len(self._issues) < MAX_ISSUES:
+            self._issues.append(HealthIssue(file=file, problem=problem, action=action))
+
+    def report(self) -> HealthReport:
+        """Return what was found so far."""
+        return HealthReport(issues=tuple(self._issues), counts=dict(sorted(self._counts.items())))

@@ -1,0 +1,142 @@
+"""Pascal VOC form: one .xml for every image, splits as lists of names in ImageSets/Main, at any depth."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+
+from detection_core.data.health import HealthLog
+from detection_core.data.raw import RawBox, RawDataset, RawImage, is_image
+from detection_core.data.splits import split_named
+from detection_core.schemas.base import InvalidInput
+
+
+def find_voc(root: Path, files: list[str], log: HealthLog) -> dict[str, ElementTree.Element]:
+    """Return the annotation trees under `root` by file; .xml files of another kind are passed over."""
+    trees = {}
+    for file in files:
+        if not file.lower().endswith(".xml"):
+            continue
+        content = (root / file).read_bytes()
+        try:
+            if b"<!ENTITY" in content:
+                raise ElementTree.ParseError("it declares entities, which annotations never need")
+            tree = ElementTree.fromstring(content)
+        except (ElementTree.ParseError, ValueError, LookupError) as error:
+            log.add("broken_xml", file, f"this is not XML ({error})", "the file was left out with its boxes")
+            continue
+        if tree.tag == "annotation":
+            trees[file] = tree
+    return trees
+
+
+def read_voc(root: Path, trees: dict[str, ElementTree.Element], files: list[str], log: HealthLog) -> RawDataset:
+    """Read all annotations; classes are the names that occur, in alphabetical order. Coordinates are taken as they stand.
+
+    Objects marked `difficult` become crowd boxes: neither found nor missed counts for them.
+
+    Raises:
+        InvalidInput: no object has a name.
+    """
+    names = sorted({name for tree in trees.values() for item in tree.iter("object") if (name := _text(item, "name"))})
+    if not names:
+        raise InvalidInput("none of the .xml annotations names an object; add the objects with their names")
+    labels = {name: index for index, name in enumerate(names)}
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for file in files:
+        if is_image(file):
+            places[PurePosixPath(file).stem].append(file)
+    splits = _splits(root, files)
+    images: list[RawImage] = []
+    for file, tree in trees.items():
+        image = _image_of(file, tree, places)
+        if image is None:
+            log.add(
+                "missing_image",
+                _text(tree, "filename") or file,
+                f"{file} describes it, but there is no such file",
+                "its boxes were left out",
+            )
+            continue
+        stem = PurePosixPath(file).stem
+        split = splits.get(stem) or next(
+            (found for part in reversed(PurePosixPath(image).parts[:-1]) if (found := split_named(part))), None
+        )
+        images.append(RawImage(image, split, _boxes(tree, labels, image, log), size=_size(tree)))
+    _report_unmatched(places, images, splits, log)
+    return RawDataset(tuple(names), images)
+
+
+def _image_of(file: str, tree: ElementTree.Element, places: dict[str, list[str]]) -> str | None:
+    """Find the image of an annotation: the one with its stem, else the one that its `filename` gives; the nearest of several."""
+    path = PurePosixPath(file)
+    stems = [path.stem, PurePosixPath((_text(tree, "filename") or "").replace("\\", "/")).stem]
+    candidates = next((places[stem] for stem in stems if stem in places), [])
+    near = sorted(candidates, key=lambda image: (-_shared(path, PurePosixPath(image)), image))
+    return near[0] if near else None
+
+
+def _shared(first: PurePosixPath, second: PurePosixPath) -> int:
+    count = 0
+    for one, other in zip(first.parts, second.parts, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+def _splits(root: Path, files: list[str]) -> dict[str, str]:
+    """Return image stem -> split from ImageSets/Main; trainval.txt counts only for images that no other list names."""
+    splits: dict[str, str] = {}
+    lists = [file for file in files if "ImageSets" in file and PurePosixPath(file).stem in ("train", "val", "test", "trainval")]
+    for file in sorted(lists, key=lambda name: PurePosixPath(name).stem != "trainval"):
+        split = split_named(PurePosixPath(file).stem)
+        for line in (root / file).read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.strip() and split:
+                splits[line.split()[0]] = split
+    return splits
+
+
+def _boxes(tree: ElementTree.Element, labels: dict[str, int], image: str, log: HealthLog) -> list[RawBox]:
+    boxes = []
+    for number, item in enumerate(tree.iter("object"), start=1):
+        name = _text(item, "name")
+        where = f"object {number} ({name or 'no name'})"
+        bounds = [_text(item, f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
+        try:
+            x1, y1, x2, y2 = (float(value) for value in bounds)
+        except ValueError:
+            log.add("malformed_box", image, f"{where}: bndbox {bounds} is not four numbers", "the box was dropped")
+            continue
+        if not name:
+            log.add("unknown_class", image, f"{where} has no class name", "the box was dropped")
+            continue
+        difficult = _text(item, "difficult") == "1"
+        if difficult:
+            log.add("difficult_object", image, f"{where} is marked difficult", "it counts neither as found nor as missed")
+        boxes.append(RawBox((x1, y1, x2, y2), labels[name], where, crowd=difficult))
+    return boxes
+
+
+def _report_unmatched(places: dict[str, list[str]], images: list[RawImage], splits: dict[str, str], log: HealthLog) -> None:
+    used = {image.file for image in images}
+    stems = {PurePosixPath(file).stem for file in used}
+    for stem, candidates in sorted(places.items()):
+        for file in candidates:
+            if file not in used:
+                log.add("image_without_labels", file, "there is no annotation for it", "the image was left out")
+    for stem in sorted(set(splits) - stems):
+        if stem not in places:
+            log.add("missing_image", stem, f"the list of {splits[stem]} names it, but there is no such image", "it was passed over")
+
+
+def _size(tree: ElementTree.Element) -> tuple[int, int] | None:
+    try:
+        return int(_text(tree, "size/width")), int(_text(tree, "size/height"))
+    except ValueError:
+        return None
+
+
+def _text(element: ElementTree.Element, path: str) -> str:
+    return (element.findtext(path) or "").strip()

@@ -1,0 +1,1 @@
+"""Files that other runtimes can execute, each with the manifest that travels inside it."""

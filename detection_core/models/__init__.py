@@ -1,0 +1,1 @@
+"""One module a detector family, each an adapter around its network."""

@@ -1,0 +1,105 @@
+"""What every detector family offers, and the few parts that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+
+from detection_core.nn.postprocess import Detections
+from detection_core.schemas.manifest import InputPolicy
+
+Target = dict[str, Tensor]
+
+
+class DetectorAdapter(Protocol):
+    """One detector: builds the network and speaks for it in one language, whatever the family.
+
+    Images are float32 [N, 3, H, W], already resized and normalised after `input`. A target is a dict of `boxes` float32 [n, 4],
+    xyxy in network-input pixels, and `labels` int64 [n], 0-based; n may be 0.
+    """
+
+    output_names: ClassVar[tuple[str, ...]]
+    nms_in_graph: ClassVar[bool]
+
+    @property
+    def name(self) -> str:
+        """The catalogue name."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the labels."""
+
+    @property
+    def input(self) -> InputPolicy:
+        """How an image becomes the network's input."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything else that is needed to build the same network again."""
+
+    def build(self) -> nn.Module:
+        """Build the network with random weights drawn from torch's generator."""
+
+    def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+        """Return the named parts of the loss of a model in train mode; their sum is what is minimised."""
+
+    def forward(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the raw outputs of a model in eval mode, in the order of `output_names`; the first axis is the image."""
+
+    def export_module(self, model: nn.Module) -> nn.Module:
+        """Return a module in eval mode from images to the outputs of `forward`: what an exported file holds."""
+
+    def postprocess(
+        self, raw: tuple[Tensor, ...], *, score_thresh: float, nms_thresh: float, max_det: int, pre_nms_topk: int
+    ) -> list[Detections]:
+        """Turn raw outputs into detections, one an image, boxes in network-input pixels."""
+
+    def count_forward(self, model: nn.Module, images: Tensor) -> None:
+        """Run the part whose multiply-accumulates are counted; it must work on the meta device, where no value is known."""
+
+    def param_groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Return groups for the optimizer; norms and biases do not decay."""
+
+
+def split_decay(model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Put weights of convolutions and linear layers in a group that decays, norms and biases (one axis or none) in one that does not."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "lr": lr, "weight_decay": weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "lr": lr, "weight_decay": 0.0},
+    ]
+
+
+def as_image_list(images: Tensor) -> ImageList:
+    """Wrap a batch of equal size the way torchvision's parts expect it."""
+    height, width = images.shape[-2:]
+    return ImageList(images, [(int(height), int(width))] * images.shape[0])
+
+
+def feature_shapes(backbone: nn.Module, policy: InputPolicy) -> list[tuple[int, int]]:
+    """Return height and width of each feature level of a backbone on the meta device, for the input of `policy`."""
+    with torch.no_grad():
+        features = backbone.eval()(torch.zeros(1, 3, policy.height, policy.width, device="meta"))
+    return [(level.shape[-2], level.shape[-1]) for level in features.values()]
+
+
+def fixed_anchors(generator: nn.Module, shapes: Sequence[tuple[int, int]], policy: InputPolicy) -> Tensor:
+    """Return the anchors [places, 4], xyxy in network-input pixels, of levels with these heights and widths."""
+    image = as_image_list(torch.empty(1, 3, policy.height, policy.width))
+    return generator(image, [torch.empty(1, 1, height, width) for height, width in shapes])[0]
+
+
+class RawOutputs(nn.Module):
+    """A network seen from outside: images in, the adapter's raw outputs out."""
+
+    def __init__(self, adapter: DetectorAdapter, model: nn.Module) -> None:
+        super().__init__()
+        self.adapter = adapter
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return self.adapter.forward(self.model, images)

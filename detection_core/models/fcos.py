@@ -1,0 +1,112 @@
+"""FCOS: one stage, no anchors, centre-ness (Tian et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torchvision.models.detection import FCOS, fcos_resnet50_fpn
+from torchvision.models.detection._utils import BoxLinearCoder
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.fcos import FCOSHead
+
+from detection_core.models.adapter import RawOutputs, Target, feature_shapes, fixed_anchors, split_decay
+from detection_core.nn.backbones import resnet_fpn
+from detection_core.nn.postprocess import Detections, select_detections
+from detection_core.schemas.manifest import InputPolicy
+
+
+@dataclass(frozen=True)
+class FcosAdapter:
+    """FCOS in torchvision's published size, or compact: ResNet-10 or -18, pyramid P3 to P6, light heads.
+
+    Raw outputs: `cls_logits` [N, places, classes], `bbox_regression` [N, places, 4] (left, top, right, bottom in strides),
+    `bbox_ctrness` [N, places, 1] logits.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    input: InputPolicy
+    variant: Literal["resnet10_fpn", "resnet18_fpn", "resnet50_fpn"]
+    head_convs: Annotated[int, Field(ge=1, le=8)] = 2
+
+    output_names: ClassVar[tuple[str, ...]] = ("cls_logits", "bbox_regression", "bbox_ctrness")
+    nms_in_graph: ClassVar[bool] = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"variant": self.variant, "head_convs": self.head_convs}
+
+    def build(self) -> nn.Module:
+        if self.variant == "resnet50_fpn":
+            return fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=len(self.classes))
+        backbone = resnet_fpn(self.variant.removesuffix("_fpn"))
+        head = FCOSHead(backbone.out_channels, 1, len(self.classes), num_convs=self.head_convs)
+        return FCOS(backbone, len(self.classes), anchor_generator=self._points(), head=head)
+
+    def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+        head_outputs = model.head(list(model.backbone(images).values()))
+        anchors = self._anchors.to(images.device)
+        return model.compute_loss(list(targets), head_outputs, [anchors] * len(targets), self._places_per_level)
+
+    def forward(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+        head_outputs = model.head(list(model.backbone(images).values()))
+        return tuple(head_outputs[name] for name in self.output_names)
+
+    def export_module(self, model: nn.Module) -> nn.Module:
+        return RawOutputs(self, model).eval()
+
+    def postprocess(
+        self, raw: tuple[Tensor, ...], *, score_thresh: float, nms_thresh: float, max_det: int, pre_nms_topk: int
+    ) -> list[Detections]:
+        coder, anchors = BoxLinearCoder(normalize_by_size=True), self._anchors.to(raw[0].device)
+        found = []
+        for logits, regression, centreness in zip(*raw, strict=True):
+            # The geometric mean of both scores, as in the second version of the paper (arXiv 2006.09214, section 3.3).
+            scores = (logits.sigmoid() * centreness.sigmoid()).sqrt()  # [places, classes]
+
+            def decode(places: Tensor, regression: Tensor = regression) -> Tensor:
+                return coder.decode(regression[places], anchors[places])
+
+            found.append(
+                select_detections(
+                    scores,
+                    decode,
+                    height=self.input.height,
+                    width=self.input.width,
+                    score_thresh=score_thresh,
+                    nms_thresh=nms_thresh,
+                    max_det=max_det,
+                    pre_nms_topk=pre_nms_topk,
+                )
+            )
+        return found
+
+    def count_forward(self, model: nn.Module, images: Tensor) -> None:
+        self.forward(model, images)
+
+    def param_groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        return split_decay(model, lr, weight_decay)
+
+    def _points(self) -> AnchorGenerator:
+        """One square of the stride's size at each place: its centre is the point of the paper, its side tells the level."""
+        strides = (8, 16, 32, 64, 128) if self.variant == "resnet50_fpn" else (8, 16, 32, 64)
+        return AnchorGenerator(tuple((stride,) for stride in strides), ((1.0,),) * len(strides))
+
+    @cached_property
+    def _shapes(self) -> list[tuple[int, int]]:
+        with torch.device("meta"):
+            return feature_shapes(self.build().backbone, self.input)
+
+    @cached_property
+    def _places_per_level(self) -> list[int]:
+        return [height * width for height, width in self._shapes]
+
+    @cached_property
+    def _anchors(self) -> Tensor:
+        return fixed_anchors(self._points(), self._shapes, self.input)

@@ -1,0 +1,112 @@
+"""RetinaNet: one stage, anchors over a pyramid, focal loss (Lin et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torchvision.models.detection import RetinaNet, retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.retinanet import RetinaNetHead
+
+from detection_core.models.adapter import RawOutputs, Target, feature_shapes, fixed_anchors, split_decay
+from detection_core.nn.backbones import resnet_fpn
+from detection_core.nn.postprocess import Detections, select_detections
+from detection_core.schemas.manifest import InputPolicy
+
+PUBLISHED = {"resnet50_fpn": retinanet_resnet50_fpn, "resnet50_fpn_v2": retinanet_resnet50_fpn_v2}
+
+
+@dataclass(frozen=True)
+class RetinaNetAdapter:
+    """RetinaNet in torchvision's published sizes, or compact: ResNet-10 or -18, pyramid P3 to P6, light heads, anchors from 16 px.
+
+    Raw outputs: `cls_logits` [N, anchors, classes], `bbox_regression` [N, anchors, 4] (centre shift and log size).
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    input: InputPolicy
+    variant: Literal["resnet10_fpn", "resnet18_fpn", "resnet50_fpn", "resnet50_fpn_v2"]
+    head_convs: Annotated[int, Field(ge=1, le=4)] = 2
+
+    output_names: ClassVar[tuple[str, ...]] = ("cls_logits", "bbox_regression")
+    nms_in_graph: ClassVar[bool] = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"variant": self.variant, "head_convs": self.head_convs}
+
+    def build(self) -> nn.Module:
+        if self.variant in PUBLISHED:
+            return PUBLISHED[self.variant](weights=None, weights_backbone=None, num_classes=len(self.classes))
+        backbone, generator = resnet_fpn(self.variant.removesuffix("_fpn")), self._generator()
+        anchors_per_place = generator.num_anchors_per_location()[0]
+        head = RetinaNetHead(backbone.out_channels, anchors_per_place, len(self.classes), norm_layer=_group_norm)
+        for part in (head.classification_head, head.regression_head):
+            part.conv = part.conv[: self.head_convs]
+        head.regression_head._loss_type = "giou"  # as in the v2 recipe; the plain L1 of v1 learns slower from scratch
+        return RetinaNet(backbone, len(self.classes), anchor_generator=generator, head=head)
+
+    def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+        head_outputs = model.head(list(model.backbone(images).values()))
+        return model.compute_loss(list(targets), head_outputs, [self._anchors.to(images.device)] * len(targets))
+
+    def forward(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+        head_outputs = model.head(list(model.backbone(images).values()))
+        return tuple(head_outputs[name] for name in self.output_names)
+
+    def export_module(self, model: nn.Module) -> nn.Module:
+        return RawOutputs(self, model).eval()
+
+    def postprocess(
+        self, raw: tuple[Tensor, ...], *, score_thresh: float, nms_thresh: float, max_det: int, pre_nms_topk: int
+    ) -> list[Detections]:
+        coder, anchors = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0)), self._anchors.to(raw[0].device)
+        found = []
+        for logits, regression in zip(*raw, strict=True):
+
+            def decode(places: Tensor, regression: Tensor = regression) -> Tensor:
+                return coder.decode_single(regression[places], anchors[places])
+
+            found.append(
+                select_detections(
+                    logits.sigmoid(),
+                    decode,
+                    height=self.input.height,
+                    width=self.input.width,
+                    score_thresh=score_thresh,
+                    nms_thresh=nms_thresh,
+                    max_det=max_det,
+                    pre_nms_topk=pre_nms_topk,
+                )
+            )
+        return found
+
+    def count_forward(self, model: nn.Module, images: Tensor) -> None:
+        self.forward(model, images)
+
+    def param_groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        return split_decay(model, lr, weight_decay)
+
+    def _generator(self) -> AnchorGenerator:
+        """Three octave parts times three ratios at each place (section 4); the compact pyramid starts at 16 px instead of 32."""
+        bases = (32, 64, 128, 256, 512) if self.variant in PUBLISHED else (16, 32, 64, 128)
+        sizes = tuple((base, int(base * 2 ** (1 / 3)), int(base * 2 ** (2 / 3))) for base in bases)
+        return AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
+
+    @cached_property
+    def _anchors(self) -> Tensor:
+        with torch.device("meta"):
+            shapes = feature_shapes(self.build().backbone, self.input)
+        return fixed_anchors(self._generator(), shapes, self.input)
+
+
+def _group_norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(32, channels)

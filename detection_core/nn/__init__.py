@@ -1,0 +1,1 @@
+"""Parts that detector families share: backbones, decode and NMS."""

@@ -1,0 +1,68 @@
+"""Decode and non-maximum suppression: the one place where raw outputs become boxes, for every dense family and every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one image, best first: `boxes` [n, 4] xyxy in network-input pixels, `scores` [n] 0..1, `labels` [n] 0-based."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+def select_detections(
+    scores: Tensor,
+    decode: Callable[[Tensor], Tensor],
+    *,
+    height: int,
+    width: int,
+    score_thresh: float,
+    nms_thresh: float,
+    max_det: int,
+    pre_nms_topk: int,
+) -> Detections:
+    """Choose the detections of one image out of all places and classes.
+
+    The pairs of place and class above `score_thresh` are ranked, the best `pre_nms_topk` are decoded and clipped to the network
+    input, boxes under 0.01 px are dropped, NMS runs within each class, and the best `max_det` stay.
+
+    Args:
+        scores: [places, classes], 0..1.
+        decode: turns indices of places [k] into boxes [k, 4], xyxy, network-input pixels.
+        height: of the network input, pixels.
+        width: of the network input, pixels.
+    """
+    flat = scores.flatten()
+    candidates = torch.nonzero(flat > score_thresh).squeeze(1)
+    if len(candidates) > pre_nms_topk:
+        candidates = candidates[flat[candidates].topk(pre_nms_topk, sorted=False).indices]
+    places = candidates // scores.shape[1]
+    boxes = clip(decode(places), height=height, width=width)
+    kept_scores, labels = flat[candidates], candidates % scores.shape[1]
+
+    large = ((boxes[:, 2:] - boxes[:, :2]) >= 0.01).all(dim=1)
+    boxes, kept_scores, labels = boxes[large], kept_scores[large], labels[large]
+    keep = batched_nms(boxes, kept_scores, labels, nms_thresh)[:max_det]
+    return Detections(boxes=boxes[keep], scores=kept_scores[keep], labels=labels[keep])
+
+
+def take_detections(boxes: Tensor, scores: Tensor, labels: Tensor, *, score_thresh: float, max_det: int) -> Detections:
+    """Finish what a graph with NMS inside has found in one image: drop scores not above `score_thresh`, keep the best `max_det`."""
+    keep = torch.nonzero(scores > score_thresh).squeeze(1)
+    keep = keep[scores[keep].argsort(descending=True, stable=True)][:max_det]
+    return Detections(boxes=boxes[keep], scores=scores[keep], labels=labels[keep].to(torch.int64))
+
+
+def clip(boxes: Tensor, *, height: int, width: int) -> Tensor:
+    """Move the corners of xyxy `boxes` [n, 4] that lie outside onto the border of the network input."""
+    limit = torch.tensor([width, height, width, height], dtype=boxes.dtype, device=boxes.device)
+    return boxes.clamp(min=0).minimum(limit)

@@ -1,0 +1,263 @@
+"""Results: what a job found. Numbers are stored 0..1 (AP, AR) and in milliseconds; None means undefined."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from detection_core.schemas.base import InvalidInput, Schema
+from detection_core.schemas.files import OutputFile, Sha256
+from detection_core.schemas.manifest import Manifest
+from detection_core.schemas.recipe import Recipe
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class Environment(Schema):
+    """The machine and software of a measurement. `stable_hash` covers only fields that stay the same between runs on one
+    machine: cpu, cores, memory class, device, driver and library versions, container limits."""
+
+    stable_hash: str
+    hostname: str
+    cpu: str
+    cores: int
+    memory_gb: float
+    instruction_sets: tuple[str, ...] = ()
+    device: str = "cpu"
+    device_name: str | None = None
+    driver: str | None = None
+    os: str
+    python: str
+    versions: dict[str, str] = {}
+    governor: str | None = None
+    details: dict[str, Any] = {}
+
+
+class CocoMetrics(Schema):
+    """The 12 COCO numbers; None where no ground truth defines them."""
+
+    ap: Unit | None
+    ap50: Unit | None
+    ap75: Unit | None
+    ap_small: Unit | None
+    ap_medium: Unit | None
+    ap_large: Unit | None
+    ar_1: Unit | None
+    ar_10: Unit | None
+    ar_100: Unit | None
+    ar_small: Unit | None
+    ar_medium: Unit | None
+    ar_large: Unit | None
+
+
+class ClassMetrics(Schema):
+    """AP of one class with the number of ground-truth boxes behind it."""
+
+    name: str
+    ap: Unit | None
+    ap50: Unit | None
+    ground_truths: int
+
+
+class SplitSummary(Schema):
+    """Counts of one split."""
+
+    images: int
+    boxes: int
+    per_class: dict[str, int]
+
+
+class HealthIssue(Schema):
+    """One thing found wrong in a data set: where, what, what was done about it."""
+
+    file: str
+    problem: str
+    action: str
+
+
+class HealthReport(Schema):
+    """What a reader found. `issues` holds the first 1,000, `counts` all of them by problem code."""
+
+    issues: tuple[HealthIssue, ...] = ()
+    counts: dict[str, int] = {}
+
+
+class ImportResult(Schema):
+    """A data set in canonical form."""
+
+    kind: Literal["import"] = "import"
+    name: str
+    content_hash: Sha256
+    classes: tuple[str, ...]
+    splits: dict[str, SplitSummary]
+    report: HealthReport
+    form: Literal["coco", "yolo", "voc", "canonical", "builtin"]
+    licence: str | None = None
+    source: str | None = None
+    files: tuple[OutputFile, ...]
+
+
+class CheckpointResult(Schema):
+    """One checkpoint of a training with its numbers on val."""
+
+    path: str
+    sha256: Sha256
+    epoch: float
+    metrics: CocoMetrics | None
+
+
+class TrainResult(Schema):
+    """A finished training."""
+
+    kind: Literal["train"] = "train"
+    best: CheckpointResult
+    last: CheckpointResult
+    manifest: Manifest
+    recipe: Recipe
+    dataset_sha256: str | None
+    steps: int
+    epochs: float
+    seconds: float
+    images_per_s: float
+    history: tuple[dict[str, Any], ...] = ()
+    environment: Environment
+    files: tuple[OutputFile, ...]
+
+
+class ExportResult(Schema):
+    """An exported file and how far its raw outputs are from the checkpoint's, on real input where there was some."""
+
+    kind: Literal["export"] = "export"
+    path: str
+    sha256: Sha256
+    manifest: Manifest
+    max_abs_difference: float
+    environment: Environment
+    files: tuple[OutputFile, ...]
+
+
+class Audit(Schema):
+    """The second evaluator's word: its version, how many images it saw, and the largest difference of the 12 numbers."""
+
+    engine: str
+    images: int
+    max_abs_difference: float
+
+
+class EvaluateResult(Schema):
+    """Accuracy of one model file on one split with one backend."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    metrics: CocoMetrics
+    per_class: tuple[ClassMetrics, ...]
+    images: int
+    detections: int
+    split: str
+    backend: str
+    artifact_sha256: Sha256
+    dataset_sha256: Sha256
+    manifest: Manifest
+    protocol: dict[str, Any]
+    engine: str
+    audit: Audit | None
+    environment: Environment
+    files: tuple[OutputFile, ...] = ()
+
+
+class ScoreResult(Schema):
+    """Accuracy of a results file."""
+
+    kind: Literal["score"] = "score"
+    metrics: CocoMetrics
+    images: int
+    detections: int
+    engine: str
+    audit: Audit | None
+    files: tuple[OutputFile, ...] = ()
+
+
+class LatencySummary(Schema):
+    """Per-image latency in milliseconds; p99 is None under 1,000 samples. Percentile q is the sorted sample at ceil(q * n)."""
+
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float | None
+    min: float
+    max: float
+    sd: float
+    p50_ci: tuple[float, float] | None = None
+    p95_ci: tuple[float, float] | None = None
+
+
+class BenchmarkResult(Schema):
+    """Latency of one model file with one backend on one machine. `fps` is 1000 / mean latency, end to end.
+    `flags` are words such as `unstable`, `disturbed`, `drift`, `throttled`; empty means valid."""
+
+    kind: Literal["benchmark"] = "benchmark"
+    latency_ms: LatencySummary
+    fps: float
+    stages_ms: dict[str, LatencySummary]
+    samples: int
+    runs: int
+    flags: tuple[str, ...]
+    scenario: str
+    duration: str
+    split: str
+    backend: str
+    threads: int
+    batch: int
+    artifact_sha256: Sha256
+    dataset_sha256: Sha256
+    manifest: Manifest
+    protocol: dict[str, Any]
+    telemetry: dict[str, Any] = {}
+    environment: Environment
+    files: tuple[OutputFile, ...] = ()
+
+
+class BackendAbility(Schema):
+    """Whether this machine can run a backend, and if not, why."""
+
+    name: str
+    devices: tuple[str, ...]
+    formats: tuple[str, ...]
+    reason: str | None = None
+
+
+class ProbeResult(Schema):
+    """What a machine is and can run."""
+
+    kind: Literal["probe"] = "probe"
+    environment: Environment
+    backends: tuple[BackendAbility, ...]
+    files: tuple[OutputFile, ...] = ()
+
+
+JobResult = ImportResult | TrainResult | ExportResult | EvaluateResult | ScoreResult | BenchmarkResult | ProbeResult
+RESULT_TYPES: dict[str, type[Schema]] = {
+    "import": ImportResult,
+    "train": TrainResult,
+    "export": ExportResult,
+    "evaluate": EvaluateResult,
+    "score": ScoreResult,
+    "benchmark": BenchmarkResult,
+    "probe": ProbeResult,
+}
+
+
+class Failure(Schema):
+    """Why a job failed: `user` (their input), `resource` (memory, disk, time), `system` (ours); a sentence with the remedy."""
+
+    kind: Literal["user", "resource", "system"]
+    message: str
+
+
+def parse_result(data: dict[str, Any]) -> JobResult:
+    """Return the result that `data` holds; raises InvalidInput where it holds none."""
+    kind = data.get("kind")
+    if kind not in RESULT_TYPES:
+        raise InvalidInput(f"field 'kind' is {kind!r}; use one of {', '.join(RESULT_TYPES)}")
+    return RESULT_TYPES[kind].parse(data)  # type: ignore[return-value]

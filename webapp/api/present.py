@@ -1,0 +1,133 @@
+"""From rows to what the API answers with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.urls import reverse
+
+from webapp.api.schemas import CheckpointOut, DatasetOut, DatasetVersionOut, JobOut, ResultOut
+from webapp.datasets.models import Dataset
+from webapp.jobs.models import Job
+from webapp.results.models import Checkpoint, Result
+
+
+def address(name: str, *args: Any) -> str:
+    """Return the full address of a page."""
+    return settings.SITE_URL.rstrip("/") + reverse(name, args=args)
+
+
+def job_out(job: Job, *, waiting_because: str = "") -> JobOut:
+    """Present a job; `suite` must be loaded."""
+    return JobOut(
+        uuid=job.uuid,
+        kind=job.kind,
+        title=job.title,
+        state=job.state,
+        lane=job.lane,
+        suite=job.suite.uuid if job.suite else None,
+        attempt=job.attempt,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        progress=job.progress,
+        failure_kind=job.failure_kind,
+        failure_message=job.failure_message,
+        log_tail=job.log_tail,
+        worker=job.worker,
+        event_seq=job.event_seq,
+        waiting_because=waiting_because,
+        url=address("job-detail", job.uuid),
+    )
+
+
+def result_out(row: Result) -> ResultOut:
+    """Present a row of the board; its relations must be loaded."""
+    measured = row.latency or row.evaluation
+    return ResultOut(
+        uuid=row.uuid,
+        model=row.model,
+        family=row.family,
+        stages=row.stages,
+        backend=row.backend,
+        dtype=row.dtype,
+        input_size=row.input_size,
+        dataset=str(row.dataset_version),
+        dataset_version=row.dataset_version.uuid,
+        split=row.split,
+        environment=row.environment.title,
+        threads=row.threads,
+        scenario=row.scenario,
+        duration=row.duration,
+        score_thresh=measured.protocol.get("score_thresh") if measured else None,
+        ap=row.ap,
+        ap50=row.ap50,
+        ap75=row.ap75,
+        ap_small=row.ap_small,
+        ar_100=row.ar_100,
+        p50_ms=row.p50_ms,
+        p95_ms=row.p95_ms,
+        fps=row.fps,
+        params_m=row.params_m,
+        macs_g=row.macs_g,
+        size_bytes=row.size_bytes,
+        licence=row.licence,
+        flags=row.flags,
+        complete=row.complete,
+        selection_split=row.selection_split,
+        on_front=row.on_front,
+        group=row.group_key,
+        suite=row.suite_uuid,
+        checkpoint=row.checkpoint.uuid if row.checkpoint else None,
+        created_at=row.created_at,
+        url=address("result-detail", row.uuid),
+    )
+
+
+def dataset_out(dataset: Dataset) -> DatasetOut:
+    """Present a data set; its versions must be prefetched."""
+    versions = sorted(dataset.versions.all(), key=lambda version: -version.number)
+    return DatasetOut(
+        uuid=dataset.uuid,
+        name=dataset.name,
+        licence=dataset.licence,
+        source=dataset.source,
+        versions=[
+            DatasetVersionOut(
+                uuid=version.uuid,
+                number=version.number,
+                content_hash=version.content_hash,
+                artifact_sha256=version.artifact_id,
+                classes=version.classes,
+                splits=version.splits,
+                problems=version.report.get("counts", {}),
+                created_at=version.created_at,
+            )
+            for version in versions
+        ],
+    )
+
+
+def checkpoint_out(row: Checkpoint) -> CheckpointOut:
+    """Present a checkpoint; its relations must be loaded."""
+    return CheckpointOut(
+        uuid=row.uuid,
+        role=row.role,
+        model=row.model,
+        family=row.family,
+        dataset=str(row.dataset_version) if row.dataset_version else None,
+        metrics=row.metrics,
+        epoch=row.epoch,
+        licence=row.licence,
+        sha256=row.artifact_id,
+        size=row.artifact.size,
+        name=checkpoint_name(row),
+        job=row.job.uuid,
+        download=address("checkpoint-download", row.uuid),
+    )
+
+
+def checkpoint_name(row: Checkpoint) -> str:
+    """Return the file name under which a checkpoint is downloaded."""
+    return f"{row.model}-{row.role}-{row.artifact_id[:8]}.safetensors"

@@ -1,0 +1,16 @@
+"""Downloads of stored bytes."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponseBase
+
+from webapp.artifacts.http import artifact_response
+from webapp.artifacts.models import Artifact
+
+
+async def artifact_download(request: HttpRequest, sha256: str, name: str) -> HttpResponseBase:
+    """Send an artifact by its hash under the name in the address."""
+    artifact = await Artifact.objects.filter(sha256=sha256).afirst()
+    if artifact is None:
+        raise Http404("no stored file has this hash")
+    return await artifact_response(request, artifact, filename=name)

@@ -1,0 +1,1 @@
+"""The Python client and the `paretobox` command: everything through the public API."""

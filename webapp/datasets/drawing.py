@@ -1,0 +1,75 @@
+"""Boxes over an image: plain shapes for a template to draw as SVG in the image's own pixels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from webapp.datasets.selectors import StoredImage
+
+COLOURS = 8
+LABELS_DRAWN = 40
+
+
+@dataclass(frozen=True)
+class DrawnBox:
+    """A rectangle and its label in image pixels; `colour` is a slot of the style sheet (box-0 to box-7)."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    colour: int
+    label: str
+    label_x: float
+    label_y: float
+    crowd: bool
+
+
+@dataclass(frozen=True)
+class DrawnImage:
+    """An image with its boxes, and what a reader who cannot see it is told."""
+
+    image: StoredImage
+    boxes: tuple[DrawnBox, ...]
+    font_size: float
+    counts: tuple[tuple[str, int, int], ...]
+
+    @property
+    def alt(self) -> str:
+        """Say what stands on the image."""
+        if not self.boxes:
+            return f"{self.image.file}, no boxes"
+        return f"{self.image.file} with " + ", ".join(f"{count} {name}" for name, count, _ in self.counts)
+
+    @property
+    def labelled(self) -> bool:
+        """Say whether labels are legible beside one another."""
+        return len(self.boxes) <= LABELS_DRAWN
+
+
+def draw(image: StoredImage, classes: list[str]) -> DrawnImage:
+    """Return the shapes of an image's boxes; labels stand above a box, or inside it at the top edge of the image."""
+    font_size = max(image.width, image.height) / 26
+    boxes = tuple(
+        _box(box, label, crowd, classes, font_size) for box, label, crowd in zip(image.boxes, image.labels, image.iscrowd, strict=True)
+    )
+    counted = Counter(image.labels)
+    counts = tuple((classes[label], count, label % COLOURS) for label, count in sorted(counted.items()))
+    return DrawnImage(image=image, boxes=boxes, font_size=round(font_size, 1), counts=counts)
+
+
+def _box(box: tuple[float, float, float, float], label: int, crowd: bool, classes: list[str], font_size: float) -> DrawnBox:
+    left, top, right, bottom = box
+    above = top - font_size * 0.3
+    return DrawnBox(
+        x=round(left, 1),
+        y=round(top, 1),
+        width=round(right - left, 1),
+        height=round(bottom - top, 1),
+        colour=label % COLOURS,
+        label=classes[label],
+        label_x=round(left, 1),
+        label_y=round(above if above > font_size else top + font_size, 1),
+        crowd=crowd,
+    )

@@ -1,0 +1,10 @@
+"""The app's name in Django."""
+
+from django.apps import AppConfig
+
+
+class DetectorsConfig(AppConfig):
+    """Detectors."""
+
+    name = "webapp.detectors"
+    label = "detectors"

@@ -1,0 +1,10 @@
+"""The app's name in Django."""
+
+from django.apps import AppConfig
+
+
+class HardwareConfig(AppConfig):
+    """Hardware."""
+
+    name = "webapp.hardware"
+    label = "hardware"

@@ -1,0 +1,113 @@
+"""The pipeline: for each model train, export, and per backend evaluate and time, planned as jobs that wait for one another."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from detection_core.catalogue.datasets import DATASETS
+from detection_core.catalogue.detectors import DETECTORS
+from detection_core.schemas.base import InvalidInput, Schema
+from detection_core.schemas.files import InputFile, Sha256
+from detection_core.schemas.recipe import Recipe
+from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, ExportSpec, ImportSpec, TrainSpec
+from webapp.jobs.services import PlannedJob
+
+PipelineBackend = Literal["eager", "onnxruntime"]
+MANY_EPOCHS = 1000  # the minutes end the training, not the epochs
+
+
+class PipelineRequest(Schema):
+    """What a person asks for: models on one data set. The data set is a stored version (`dataset_sha256`, of its .tar) or a built-in."""
+
+    models: Annotated[tuple[str, ...], Field(min_length=1, max_length=30)]
+    dataset_sha256: Sha256 | None = None
+    dataset_name: str = ""
+    import_ref: str | None = None
+    backends: Annotated[tuple[PipelineBackend, ...], Field(min_length=1)] = ("eager", "onnxruntime")
+    minutes: Annotated[float, Field(gt=0, le=60 * 24)] | None = 4.0
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    input_size: Annotated[int, Field(ge=64, le=2048, multiple_of=32)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=1024)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    duration: Literal["quick", "standard", "full"] = "quick"
+    split: Literal["val", "test"] = "test"
+    lane: Annotated[str, Field(min_length=1, max_length=50)] = "cpu"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PipelineRequest:
+        for name in self.models:
+            if name not in DETECTORS:
+                raise ValueError(f"model '{name}' is not in the catalogue; choose one that /models lists")
+        if (self.dataset_sha256 is None) == (self.import_ref is None):
+            raise ValueError("give either dataset_sha256 (a stored version) or import_ref (a built-in data set)")
+        if self.import_ref is not None and self.import_ref not in DATASETS:
+            raise ValueError(f"built-in data set '{self.import_ref}' is not known; use one of {', '.join(DATASETS)}")
+        if self.minutes is None and self.epochs is None:
+            raise ValueError("give minutes or epochs, so that the training ends")
+        return self
+
+    @property
+    def title(self) -> str:
+        """Name the pipeline in words."""
+        data = self.dataset_name or self.import_ref or "data set"
+        return f"{len(self.models)} model{'s' if len(self.models) > 1 else ''} on {data}"
+
+
+def pipeline_plan(request: PipelineRequest, *, threads: int = 1) -> list[PlannedJob]:
+    """Return the jobs of a pipeline. `threads` is what the lane's workers have; latency is timed with half of them.
+
+    The steps of an earlier model go before the training of a later one, so that the first point appears early.
+    """
+    plan: list[PlannedJob] = []
+    data_needs: dict[str, tuple[str, str]] = {}
+    name = request.dataset_name or request.import_ref or ""
+    dataset = InputFile(sha256=request.dataset_sha256, name=f"{name}.tar")
+    if request.import_ref:
+        source = InputFile(ref=request.import_ref, name=request.import_ref)
+        spec = ImportSpec(source=source, name=request.import_ref)
+        plan.append(
+            PlannedJob(alias="data", spec=spec, title=request.import_ref, lane=request.lane, priority=len(request.models), needs={})
+        )
+        data_needs = {"dataset": ("data", "dataset")}
+    for place, model in enumerate(request.models):
+        plan += _model_steps(request, model, dataset, data_needs, threads=threads, priority=len(request.models) - 1 - place)
+    return plan
+
+
+def _model_steps(
+    request: PipelineRequest, model: str, dataset: InputFile, data_needs: dict[str, tuple[str, str]], *, threads: int, priority: int
+) -> list[PlannedJob]:
+    title = f"{model} · {request.dataset_name or request.import_ref}"
+    device = "cuda" if request.lane.startswith("cuda") else "cpu"
+    common = {"lane": request.lane, "priority": priority}
+    train = TrainSpec(model=model, dataset=dataset, recipe=recipe_of(request, model), device=device, threads=threads)
+    steps = [PlannedJob(alias=f"{model}:train", spec=train, title=title, needs=dict(data_needs), **common)]
+    files = {"eager": (f"{model}:train", "checkpoint_best")}
+    empty = InputFile(name=model)
+    if "onnxruntime" in request.backends:
+        needs = {"checkpoint": (f"{model}:train", "checkpoint_best")}
+        steps.append(
+            PlannedJob(alias=f"{model}:export", spec=ExportSpec(checkpoint=empty, threads=threads), title=title, needs=needs, **common)
+        )
+        files["onnxruntime"] = (f"{model}:export", "exported_model")
+    for backend in request.backends:
+        needs = {"artifact": files[backend], **data_needs}
+        shared = {"artifact": empty, "backend": backend, "dataset": dataset, "split": request.split, "device": device}
+        evaluate = EvaluateSpec(**shared, threads=threads)
+        benchmark = BenchmarkSpec(**shared, duration=request.duration, threads=max(1, threads // 2))
+        steps.append(PlannedJob(alias=f"{model}:evaluate:{backend}", spec=evaluate, title=f"{title} · {backend}", needs=needs, **common))
+        steps.append(PlannedJob(alias=f"{model}:benchmark:{backend}", spec=benchmark, title=f"{title} · {backend}", needs=needs, **common))
+    return steps
+
+
+def recipe_of(request: PipelineRequest, model: str) -> Recipe:
+    """Return the model's default recipe with what the request says on top."""
+    chosen = {"seed": request.seed, "max_minutes": request.minutes}
+    chosen |= {"epochs": request.epochs or (MANY_EPOCHS if request.minutes else None)}
+    chosen |= {"input_size": request.input_size, "batch_size": request.batch_size}
+    try:
+        return Recipe.parse({**DETECTORS[model].recipe, **{name: value for name, value in chosen.items() if value is not None}})
+    except InvalidInput as error:
+        raise InvalidInput(f"model '{model}': {error}") from None

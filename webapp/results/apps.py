@@ -1,0 +1,10 @@
+"""The app's name in Django."""
+
+from django.apps import AppConfig
+
+
+class ResultsConfig(AppConfig):
+    """Results."""
+
+    name = "webapp.results"
+    label = "results"

@@ -1,0 +1,227 @@
+"""Writes of results: what a finished job found becomes rows, pairs are made, fronts are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.db import connection, transaction
+
+from detection_core.frontier import pareto_front
+from detection_core.schemas.manifest import Manifest
+from detection_core.schemas.results import BenchmarkResult, EvaluateResult, ExportResult, ImportResult, JobResult, ProbeResult, TrainResult
+from webapp.artifacts.models import Artifact
+from webapp.datasets.models import DatasetVersion
+from webapp.datasets.services import dataset_version_record
+from webapp.hardware.services import environment_record
+from webapp.jobs.models import Job
+from webapp.results.models import Checkpoint, Evaluation, ExportedModel, LatencyMeasurement, Result
+
+LARGEST_AUDIT_DIFFERENCE = 1e-6
+
+Outputs = Mapping[str, Artifact]
+
+
+@transaction.atomic
+def job_record(*, job: Job, result: JobResult, outputs: Outputs) -> None:
+    """Turn what `job` found into rows. Called once, in the transaction that ends the job."""
+    writers: dict[str, Callable[..., None]] = {
+        "import": _record_import,
+        "train": _record_training,
+        "export": _record_export,
+        "evaluate": _record_evaluation,
+        "benchmark": _record_latency,
+        "probe": _record_probe,
+    }
+    if writer := writers.get(result.kind):
+        writer(job, result, outputs)
+
+
+def _record_import(job: Job, result: ImportResult, outputs: Outputs) -> None:
+    dataset_version_record(result=result, artifact=outputs["dataset"], user=job.created_by)
+
+
+def _record_probe(job: Job, result: ProbeResult, outputs: Outputs) -> None:
+    environment_record(record=result.environment)
+
+
+def _record_training(job: Job, result: TrainResult, outputs: Outputs) -> None:
+    environment_record(record=result.environment)
+    version = _dataset_version(result.dataset_sha256)
+    for role, found in (("best", result.best), ("last", result.last)):
+        artifact = outputs[f"checkpoint_{role}"]
+        checkpoint = Checkpoint.objects.create(
+            job=job,
+            role=role,
+            artifact=artifact,
+            model=result.manifest.model,
+            family=result.manifest.family,
+            dataset_version=version,
+            recipe=result.recipe.to_dict(),
+            metrics=found.metrics.to_dict() if found.metrics else None,
+            licence=result.manifest.licence,
+            epoch=found.epoch,
+        )
+        _exported_model(artifact, result.manifest, checkpoint, difference=0.0)
+
+
+def _record_export(job: Job, result: ExportResult, outputs: Outputs) -> None:
+    parent = Checkpoint.objects.filter(artifact_id=result.manifest.parent_sha256).order_by("id").first()
+    _exported_model(outputs["exported_model"], result.manifest, parent, difference=result.max_abs_difference)
+
+
+def _exported_model(artifact: Artifact, manifest: Manifest, checkpoint: Checkpoint | None, *, difference: float | None) -> ExportedModel:
+    exported, _ = ExportedModel.objects.get_or_create(
+        artifact=artifact,
+        defaults={
+            "checkpoint": checkpoint,
+            "model": manifest.model,
+            "family": manifest.family,
+            "format": manifest.format,
+            "dtype": manifest.dtype,
+            "manifest": manifest.to_dict(),
+            "max_abs_difference": difference,
+        },
+    )
+    return exported
+
+
+def _measured_model(sha256: str, manifest: Manifest) -> ExportedModel:
+    return _exported_model(Artifact.objects.get(sha256=sha256), manifest, None, difference=None)
+
+
+def _dataset_version(content_hash: str | None) -> DatasetVersion | None:
+    return DatasetVersion.objects.filter(content_hash=content_hash).order_by("-id").first() if content_hash else None
+
+
+def _conditions(job: Job, result: EvaluateResult | BenchmarkResult) -> dict[str, Any]:
+    return {
+        "job": job,
+        "exported_model": _measured_model(result.artifact_sha256, result.manifest),
+        "backend": result.backend,
+        "dataset_version": DatasetVersion.objects.filter(content_hash=result.dataset_sha256).latest("id"),
+        "split": result.split,
+        "environment": environment_record(record=result.environment),
+        "protocol": result.protocol,
+        "result": result.to_dict(),
+    }
+
+
+def _record_evaluation(job: Job, result: EvaluateResult, outputs: Outputs) -> None:
+    evaluation = Evaluation.objects.create(
+        **_conditions(job, result),
+        threads=job.spec.get("threads", 1),
+        ap=result.metrics.ap,
+        ap50=result.metrics.ap50,
+        detections=outputs.get("detections"),
+    )
+    waiting = Result.objects.filter(**_pair_key(evaluation), evaluation=None).select_related("latency", "environment")
+    paired = [row for row in waiting if _may_pair(evaluation, row.latency)]
+    if not paired:
+        _result_write(Result(), evaluation, None)
+    for row in paired:
+        _result_write(row, evaluation, row.latency)
+
+
+def _record_latency(job: Job, result: BenchmarkResult, outputs: Outputs) -> None:
+    latency = LatencyMeasurement.objects.create(
+        **_conditions(job, result),
+        threads=result.threads,
+        scenario=result.scenario,
+        duration=result.duration,
+        batch=result.batch,
+        p50_ms=result.latency_ms.p50,
+        p95_ms=result.latency_ms.p95,
+        mean_ms=result.latency_ms.mean,
+        fps=result.fps,
+        flags=list(result.flags),
+        samples=outputs.get("samples"),
+    )
+    candidates = Evaluation.objects.filter(**_pair_key(latency)).order_by("-id")
+    evaluation = next((found for found in candidates if _may_pair(found, latency)), None)
+    alone = Result.objects.filter(evaluation=evaluation, latency=None).first() if evaluation else None
+    _result_write(alone or Result(), evaluation, latency)
+
+
+def _pair_key(measurement: Evaluation | LatencyMeasurement) -> dict[str, Any]:
+    return {
+        "exported_model": measurement.exported_model,
+        "backend": measurement.backend,
+        "dataset_version": measurement.dataset_version,
+        "split": measurement.split,
+    }
+
+
+def _may_pair(evaluation: Evaluation, latency: LatencyMeasurement | None) -> bool:
+    """Say whether the two were taken under one protocol. AP of fp32 may be carried to another machine; of other dtypes not."""
+    if latency is None or evaluation.protocol.get("score_thresh") != latency.protocol.get("score_thresh"):
+        return False
+    return evaluation.exported_model.dtype == "fp32" or evaluation.environment_id == latency.environment_id
+
+
+def _result_write(row: Result, evaluation: Evaluation | None, latency: LatencyMeasurement | None) -> None:
+    known = latency or evaluation
+    assert known is not None
+    exported = known.exported_model
+    manifest = exported.manifest
+    metrics = evaluation.result["metrics"] if evaluation else {}
+    row.evaluation, row.latency, row.exported_model, row.checkpoint = evaluation, latency, exported, exported.checkpoint
+    row.dataset_version, row.environment = known.dataset_version, known.environment
+    row.suite_uuid = known.job.suite.uuid if known.job.suite else None
+    row.model, row.family, row.stages, row.backend, row.dtype = (
+        exported.model,
+        exported.family,
+        manifest["stages"],
+        known.backend,
+        exported.dtype,
+    )
+    row.split, row.threads, row.licence = known.split, known.threads, manifest["licence"]
+    row.scenario, row.duration = (latency.scenario, latency.duration) if latency else ("", "")
+    row.input_size = max(manifest["input"]["height"], manifest["input"]["width"])
+    row.ap, row.ap50, row.ap75 = metrics.get("ap"), metrics.get("ap50"), metrics.get("ap75")
+    row.ap_small, row.ar_100 = metrics.get("ap_small"), metrics.get("ar_100")
+    row.p50_ms, row.p95_ms, row.mean_ms, row.fps = (
+        (latency.p50_ms, latency.p95_ms, latency.mean_ms, latency.fps) if latency else (None, None, None, None)
+    )
+    row.params_m, row.macs_g, row.size_bytes = manifest["params_m"], manifest["macs_g"], exported.artifact.size
+    row.flags = _flags(evaluation, latency)
+    row.complete = evaluation is not None and latency is not None and evaluation.ap is not None
+    row.selection_split = known.split in ("train", "val")
+    row.group_key = _group_key(known, latency)
+    row.save()
+    front_refresh(group_key=row.group_key)
+
+
+def _flags(evaluation: Evaluation | None, latency: LatencyMeasurement | None) -> list[str]:
+    flags = list(latency.flags) if latency else []
+    audit = evaluation.result.get("audit") if evaluation else None
+    if audit and audit["max_abs_difference"] > LARGEST_AUDIT_DIFFERENCE:
+        flags.append("evaluators_disagree")
+    return flags
+
+
+def _group_key(known: Evaluation | LatencyMeasurement, latency: LatencyMeasurement | None) -> str:
+    conditions = [
+        known.dataset_version.content_hash,
+        known.split,
+        known.environment.stable_hash,
+        known.threads,
+        [latency.scenario, latency.batch, latency.duration] if latency else None,
+        known.protocol.get("score_thresh"),
+    ]
+    return hashlib.sha256(json.dumps(conditions).encode()).hexdigest()
+
+
+@transaction.atomic
+def front_refresh(*, group_key: str) -> None:
+    """Compute anew which results of a group stand on its front. Flagged results and those of the selection split never do."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int(group_key[:15], 16)])
+    group = Result.objects.filter(group_key=group_key)
+    rows = list(group.filter(complete=True, selection_split=False, flags=[]).exclude(backend="null").values_list("id", "p50_ms", "ap"))
+    on = pareto_front([(p50, ap) for _, p50, ap in rows])
+    front = [row[0] for row, member in zip(rows, on, strict=True) if member]
+    group.exclude(id__in=front).filter(on_front=True).update(on_front=False)
+    group.filter(id__in=front, on_front=False).update(on_front=True)
