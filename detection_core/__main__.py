@@ -87,7 +87,7 @@ def train(args: argparse.Namespace) -> Answer:
         "model": args.model,
         "dataset": _file(args.dataset),
         "recipe": _recipe(args),
-        "weights": args.weights and _file(args.weights),
+        "weights": _weights(args),
         "resume": args.resume and _file(str(_saved_state(Path(args.resume)))),
         "device": args.device,
         "threads": args.threads,
@@ -158,15 +158,16 @@ def _file(ref: str) -> dict[str, str]:
 
 
 def _recipe(args: argparse.Namespace) -> dict[str, Any]:
-    """The detector's own settings, over them those of --recipe, over them the options given."""
-    from detection_core.catalogue.detectors import DETECTORS
-
-    if args.model not in DETECTORS:
-        raise InvalidInput(f"there is no model '{args.model}'; `python -m detection_core models` lists them")
-    own = DETECTORS[args.model].recipe
+    """The fields of --recipe, over them the options given; the operation fills in the detector's own settings."""
     named = _json_file(args.recipe) if args.recipe else {}
     given = {name: getattr(args, name) for name in ("epochs", "max_minutes", "batch_size", "input_size", "seed")}
-    return {**own, **named, **{name: value for name, value in given.items() if value is not None}}
+    return {**named, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _weights(args: argparse.Namespace) -> dict[str, str] | None:
+    if args.weights == "default":
+        raise InvalidInput(f"{args.model} has no default weights yet; leave --weights out to start at random, or give a .safetensors file")
+    return _file(args.weights) if args.weights else None
 
 
 def _json_file(path: Path) -> dict[str, Any]:

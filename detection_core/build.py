@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -140,7 +139,9 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, name: str) 
     try:
         model.load_state_dict(dict(tensors), strict=True)
     except RuntimeError:
-        raise InvalidInput(f"the weights in {name} do not belong to the network that its manifest names; train or download it again") from None
+        raise InvalidInput(
+            f"the weights in {name} do not belong to the network that its manifest names; train or download it again"
+        ) from None
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -154,9 +155,7 @@ def read_manifest(path: Path) -> Manifest:
     with path.open("rb") as file:
         head = file.read(8)
     if _is_pickle(head):
-        raise InvalidInput(
-            f"{path.name} is a pickle (.pt, .pth), which can run any code when it is opened; give a .safetensors checkpoint or an .onnx file"
-        )
+        raise InvalidInput(f"{path.name} is a pickle (.pt, .pth), and opening one can run any code; give a .safetensors or an .onnx file")
     metadata = _safetensors_metadata(path) if _is_safetensors(path, head) else _onnx_metadata(path)
     if MANIFEST_KEY not in metadata:
         raise InvalidInput(f"{path.name} holds no manifest, so it was not made here; give a file from a training or an export")

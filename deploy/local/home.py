@@ -87,7 +87,8 @@ class Home:
                 url = read_json(self.access).get("url", "")
                 self.release()
                 raise StartError(
-                    f"Paretobox already runs on {self.path} (process {holder}, {url}); use it, stop it, or set PARETOBOX_HOME to another folder"
+                    f"Paretobox already runs on {self.path} (process {holder}, {url}); use it, stop it, "
+                    "or set PARETOBOX_HOME to another folder"
                 )
             if time.monotonic() > deadline:
                 self.release()
@@ -156,8 +157,8 @@ def free_port(wanted: int | None = None, but_not: int | None = None) -> int:
 def _is_supervisor(pid: str) -> bool:
     try:
         os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
     except PermissionError:
         return True
+    except (ValueError, ProcessLookupError):
+        return False
     return True

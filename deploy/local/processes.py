@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -26,23 +27,39 @@ def death_signal(name: str) -> tuple[str, ...]:
 
 
 class Process:
-    """A child in a session of its own, so that a Ctrl-C in the terminal reaches only the supervisor."""
+    """A child in a session of its own, so that a Ctrl-C in the terminal reaches only the supervisor.
+
+    Args:
+        name: what people call it.
+        argv: its command line.
+        log: file that its output is appended to; None: it writes to our own output.
+        env: its whole environment; None: ours.
+        folder: where it runs.
+        lock_fd: an open file that it keeps open while it lives.
+    """
 
     def __init__(
-        self, name: str, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, folder: Path | None = None, lock_fd: int = -1
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        log: Path | None,
+        env: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        lock_fd: int = -1,
     ) -> None:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("the death signal follows the thread that starts a process: start it from the main thread")
         self.name = name
         self.log = log
         self.started = time.monotonic()
-        with log.open("ab") as output:
-            self._log_start = output.tell()
+        with log.open("ab") if log else contextlib.nullcontext() as output:
+            self._log_start = output.tell() if output else 0
             self._popen = subprocess.Popen(
                 list(argv),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.STDOUT if output else None,
                 env=dict(env) if env is not None else None,
                 cwd=folder,
                 start_new_session=True,
@@ -62,6 +79,8 @@ class Process:
 
     def last_line(self) -> str:
         """Return the last line it wrote that is not blank."""
+        if self.log is None:
+            return "see above"
         with self.log.open("rb") as file:
             file.seek(max(self._log_start, file.seek(0, os.SEEK_END) - 8192))
             lines = file.read().decode(errors="replace").split("\n")

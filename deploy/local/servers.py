@@ -51,7 +51,7 @@ class PostgresServer:
     @property
     def url(self) -> str:
         """The value of DATABASE_URL."""
-        return f"postgres://{ROLE}:{quote(self.password)}@127.0.0.1:{self.port}/{DATABASE}"
+        return f"postgres://{ROLE}:{quote(self.password, safe='')}@127.0.0.1:{self.port}/{DATABASE}"
 
     def start(self, wait: Wait = time.sleep) -> Process:
         """Start the server, making its data folder if there is none, and return when it answers a query."""
@@ -61,7 +61,13 @@ class PostgresServer:
         if not self.data.exists():
             self._make_data_folder(binaries, account)
         account.own(self.data)
-        settings = ["listen_addresses=127.0.0.1", f"port={self.port}", "unix_socket_directories=", "max_connections=100", *self._durability()]
+        settings = [
+            "listen_addresses=127.0.0.1",
+            f"port={self.port}",
+            "unix_socket_directories=",
+            "max_connections=100",
+            *self._durability(),
+        ]
         command = [*account.run_as("INT"), str(binaries / "postgres"), "-D", str(self.data)]
         for setting in settings:
             command += ["-c", setting]
@@ -87,10 +93,23 @@ class PostgresServer:
         write_private(password_file, self.password)
         account.own(unfinished)
         account.own(password_file)
-        command = [str(binaries / "initdb"), "-D", str(unfinished), "-U", ROLE, "-A", "scram-sha-256", f"--pwfile={password_file}", "-E", "UTF8"]
+        command = [
+            str(binaries / "initdb"),
+            "-D",
+            str(unfinished),
+            "-U",
+            ROLE,
+            "-A",
+            "scram-sha-256",
+            f"--pwfile={password_file}",
+            "-E",
+            "UTF8",
+        ]
         command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", *([] if self.durable else ["--no-sync"])]
         try:
-            made = subprocess.run([*account.run_as("KILL"), *command], capture_output=True, text=True, env=_server_environment(), check=False)
+            made = subprocess.run(
+                [*account.run_as("KILL"), *command], capture_output=True, text=True, env=_server_environment(), check=False
+            )
         finally:
             password_file.unlink()
         if made.returncode:
@@ -139,7 +158,7 @@ class ValkeyServer:
     @property
     def url(self) -> str:
         """The value of REDIS_URL."""
-        return f"redis://:{quote(self.password)}@127.0.0.1:{self.port}/0"
+        return f"redis://:{quote(self.password, safe='')}@127.0.0.1:{self.port}/0"
 
     def start(self, wait: Wait = time.sleep) -> Process:
         """Start the server and return when it answers PING."""
@@ -223,7 +242,9 @@ def require_same_major(data: Path, binaries: Path) -> None:
         return
     stored = data / "PG_VERSION"
     if not stored.exists():
-        raise StartError(f"{data} is not a Postgres data folder (it has no PG_VERSION); move it away or set PARETOBOX_HOME to another folder")
+        raise StartError(
+            f"{data} is not a Postgres data folder (it has no PG_VERSION); move it away or set PARETOBOX_HOME to another folder"
+        )
     made_by = stored.read_text().strip()
     ours = postgres_major(binaries)
     if made_by != ours:

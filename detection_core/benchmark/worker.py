@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +20,10 @@ from detection_core.backends.pipeline import DetectionPipeline
 from detection_core.benchmark.clock import Clock, wall_clock
 from detection_core.benchmark.environment import nvml_handle
 from detection_core.benchmark.images import load_images
-from detection_core.benchmark.runner import RunRecord, measure
+from detection_core.benchmark.runner import RunRecord, WarmupRule, measure
 from detection_core.benchmark.telemetry import Telemetry, gpu_reader
 from detection_core.benchmark.validity import run_flags
-from detection_core.catalogue.scenarios import DURATIONS
+from detection_core.catalogue.specs import DurationRule
 from detection_core.schemas.base import InvalidInput
 
 OnProgress = Callable[[float, float | None], None]
@@ -40,8 +41,14 @@ class RunPlan:
     device: str
     threads: int
     score_thresh: float
-    duration: str
     seed: int
+    duration: DurationRule
+    warmup: WarmupRule
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> RunPlan:
+        """Undo `dataclasses.asdict`."""
+        return cls(**data | {"duration": DurationRule(**data["duration"]), "warmup": WarmupRule(**data["warmup"])})
 
 
 def run_here(plan: RunPlan, images: Sequence[np.ndarray], *, run: int, on_progress: OnProgress, clock: Clock = wall_clock) -> RunRecord:
@@ -65,7 +72,8 @@ def run_here(plan: RunPlan, images: Sequence[np.ndarray], *, run: int, on_progre
             record = measure(
                 # On CUDA a clock between stages needs a synchronisation there, which would slow the headline down.
                 whole if on_cuda else stages,
-                DURATIONS[plan.duration],
+                plan.duration,
+                warmup=plan.warmup,
                 images=len(images),
                 seed=plan.seed,
                 run=run,
@@ -132,7 +140,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measure one run as the plan in a folder says and leave its record there."""
     folder, run = Path(arguments[0]), int(arguments[1])
     _die_with_parent()
-    plan = RunPlan(**json.loads((folder / PLAN).read_text()))
+    plan = RunPlan.from_dict(json.loads((folder / PLAN).read_text()))
     try:
         record = run_here(plan, load_images(folder / IMAGES), run=run, on_progress=lambda *state: _say("progress", state))
     except InvalidInput as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -44,8 +43,3 @@ def _remove_left_behind(parent: Path) -> None:
             continue
         if old:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def default_folder() -> Path:
-    """Return the folder for such things where nobody names one: `$XDG_CACHE_HOME/paretobox`, else `~/.cache/paretobox`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paretobox"

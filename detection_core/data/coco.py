@@ -76,8 +76,9 @@ def _categories(found: list[CocoFile], log: HealthLog) -> dict[int, str]:
                 log.add("malformed_category", coco.file, f"category {row!r:.80} has no whole-number id and name", "it was left out")
                 continue
             if names.setdefault(row["id"], row["name"]) != row["name"]:
+                known = names[row["id"]]
                 raise InvalidInput(
-                    f"{coco.file} calls category {row['id']} '{row['name']}', another file calls it '{names[row['id']]}'; use one list of categories"
+                    f"{coco.file} calls category {row['id']} '{row['name']}', another file '{known}'; use one list of categories"
                 )
     if not names:
         raise InvalidInput(f"{found[0].file} names no category; add the list 'categories' with id and name")

@@ -91,7 +91,8 @@ class DetectionDataset:
 
     def coco(self, records: Iterable[ImageRecord]) -> dict[str, Any]:
         """Return COCO ground truth of `records`: image id = `image_id`, category id = label + 1, boxes xywh."""
-        images, annotations = [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         for record in records:
             images.append({"id": record.image_id, "file_name": record.file, "width": record.width, "height": record.height})
             for box, label, crowd, area in zip(

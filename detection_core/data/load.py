@@ -115,8 +115,8 @@ def _read(root: Path, form: Form | None, log: HealthLog, name: str) -> tuple[For
 def _looked_for(log: HealthLog) -> str:
     broken = [f"{issue.file}: {issue.problem}" for issue in log.report().issues]
     looked = (
-        "looked for COCO (a .json with images, annotations and categories), YOLO (label .txt files beside images or in labels/ next to images/) "
-        "and Pascal VOC (.xml files with an annotation); put one of them beside the images"
+        "looked for COCO (a .json with images, annotations and categories), YOLO (label .txt files beside the images or in labels/ next to "
+        "images/) and Pascal VOC (.xml files with an annotation); put one of them beside the images"
     )
     return f"{'; '.join(broken[:3])}; {looked}" if broken else looked
 

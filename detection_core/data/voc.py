@@ -122,7 +122,7 @@ def _boxes(tree: ElementTree.Element, labels: dict[str, int], image: str, log: H
 def _report_unmatched(places: dict[str, list[str]], images: list[RawImage], splits: dict[str, str], log: HealthLog) -> None:
     used = {image.file for image in images}
     stems = {PurePosixPath(file).stem for file in used}
-    for stem, candidates in sorted(places.items()):
+    for _, candidates in sorted(places.items()):
         for file in candidates:
             if file not in used:
                 log.add("image_without_labels", file, "there is no annotation for it", "the image was left out")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -50,19 +50,19 @@ def export_onnx(adapter: DetectorAdapter, model: nn.Module, manifest: Manifest, 
 def _traced(adapter: DetectorAdapter, model: nn.Module, manifest: Manifest) -> bytes:
     # Tracing follows one input through the graph. A picture with things in it makes a second stage run on real proposals.
     example = torch.from_numpy(generated_batches(manifest.input, count=1)[0])
-    buffer = io.BytesIO()
-    with torch.no_grad(), warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
+        traced = Path(folder) / "traced.onnx"
         warnings.simplefilter("ignore")  # the tracer warns of every shape it takes as constant, and shapes are constant here
         torch.onnx.export(
             adapter.export_module(model),
             (example,),
-            buffer,
+            traced,
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT_NAME],
             output_names=list(adapter.output_names),
         )
-    return buffer.getvalue()
+        return traced.read_bytes()
 
 
 def _checked(graph: onnx.ModelProto) -> onnx.ModelProto:

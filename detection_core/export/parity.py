@@ -85,7 +85,7 @@ def _picture(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     rows, columns = np.mgrid[0:height, 0:width]
     image = np.empty((height, width, 3))
     for channel in range(3):
-        fx, fy, phase = rng.uniform(1, 5, 2).tolist() + [rng.uniform(0, 6)]
+        fx, fy, phase = rng.uniform((1, 1, 0), (5, 5, 6))
         image[..., channel] = 110 + 50 * np.sin(fx * columns / width * 6 + phase) * np.cos(fy * rows / height * 6)
     for _ in range(12):
         y, x, size = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(0.04, 0.25) * min(height, width)

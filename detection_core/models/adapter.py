@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from detection_core.nn.postprocess import Detections
+from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.manifest import InputPolicy
 
 Target = dict[str, Tensor]
@@ -74,6 +75,13 @@ def split_decay(model: nn.Module, lr: float, weight_decay: float) -> list[dict[s
     ]
 
 
+def refuse_compact_options(name: str, **options: object) -> None:
+    """Raise InvalidInput where an option of the compact variants was given to a published one, whose size is fixed."""
+    for option, value in options.items():
+        if value is not None:
+            raise InvalidInput(f"{name} has a published size, so it takes no option '{option}'; leave it out or use a compact variant")
+
+
 def as_image_list(images: Tensor) -> ImageList:
     """Wrap a batch of equal size the way torchvision's parts expect it."""
     height, width = images.shape[-2:]
@@ -89,8 +97,10 @@ def feature_shapes(backbone: nn.Module, policy: InputPolicy) -> list[tuple[int, 
 
 def fixed_anchors(generator: nn.Module, shapes: Sequence[tuple[int, int]], policy: InputPolicy) -> Tensor:
     """Return the anchors [places, 4], xyxy in network-input pixels, of levels with these heights and widths."""
-    image = as_image_list(torch.empty(1, 3, policy.height, policy.width))
-    return generator(image, [torch.empty(1, 1, height, width) for height, width in shapes])[0]
+    # First asked for inside inference mode, they would be of no use to a later training step.
+    with torch.inference_mode(False):
+        image = as_image_list(torch.empty(1, 3, policy.height, policy.width))
+        return generator(image, [torch.empty(1, 1, height, width) for height, width in shapes])[0]
 
 
 class RawOutputs(nn.Module):

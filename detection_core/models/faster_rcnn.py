@@ -21,7 +21,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import MultiScaleRoIAlign, batched_nms, clip_boxes_to_image
 
-from detection_core.models.adapter import RawOutputs, Target, as_image_list, split_decay
+from detection_core.models.adapter import RawOutputs, Target, as_image_list, refuse_compact_options, split_decay
 from detection_core.nn.backbones import resnet_fpn
 from detection_core.nn.postprocess import Detections, take_detections
 from detection_core.schemas.manifest import InputPolicy
@@ -34,6 +34,9 @@ PUBLISHED = {
 }
 MAX_DET = 100
 PRE_NMS_TOPK = 1000
+# The published 1000 proposals and 512 samples an image are most of the work on a small input.
+COMPACT_PROPOSALS = 300
+COMPACT_BOX_SAMPLES = 64
 
 
 @dataclass(frozen=True)
@@ -52,29 +55,39 @@ class FasterRcnnAdapter:
         "resnet10_fpn", "resnet18_fpn", "resnet50_fpn", "resnet50_fpn_v2", "mobilenet_v3_large_fpn", "mobilenet_v3_large_320_fpn"
     ]
     nms_thresh: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    proposals: Annotated[int, Field(ge=10, le=2000)] = 300
-    box_samples: Annotated[int, Field(ge=8, le=1024)] = 64
+    proposals: Annotated[int, Field(ge=10, le=2000)] | None = None
+    box_samples: Annotated[int, Field(ge=8, le=1024)] | None = None
 
     output_names: ClassVar[tuple[str, ...]] = ("boxes", "scores", "labels")
     nms_in_graph: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        if self.variant in PUBLISHED:
+            refuse_compact_options(self.name, proposals=self.proposals, box_samples=self.box_samples)
+
     @property
     def options(self) -> dict[str, Any]:
-        return {
-            "variant": self.variant,
-            "nms_thresh": self.nms_thresh,
-            "proposals": self.proposals,
-            "box_samples": self.box_samples,
-        }
+        options: dict[str, Any] = {"variant": self.variant, "nms_thresh": self.nms_thresh}
+        if self.variant in PUBLISHED:
+            return options
+        return options | {"proposals": self._proposals, "box_samples": self._box_samples}
 
-    def build(self) -> nn.Module:
+    @property
+    def _proposals(self) -> int:
+        return self.proposals or COMPACT_PROPOSALS
+
+    @property
+    def _box_samples(self) -> int:
+        return self.box_samples or COMPACT_BOX_SAMPLES
+
+    def build(self) -> FasterRCNN:
         outputs = len(self.classes) + 1
         if self.variant in PUBLISHED:
             # A threshold on proposals (0.05 in the MobileNet builders) can leave none on an empty image, and no graph runs on none.
             return PUBLISHED[self.variant](weights=None, weights_backbone=None, num_classes=outputs, rpn_score_thresh=0.0)
         return self._build_compact(outputs)
 
-    def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+    def loss(self, model: FasterRCNN, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         image_list = as_image_list(images)
         shifted = [{"boxes": target["boxes"], "labels": target["labels"] + 1} for target in targets]
         features = model.backbone(images)
@@ -82,7 +95,7 @@ class FasterRcnnAdapter:
         _, box_losses = model.roi_heads(features, proposals, image_list.image_sizes, shifted)
         return {**rpn_losses, **box_losses}
 
-    def forward(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, model: FasterRCNN, images: Tensor) -> tuple[Tensor, ...]:
         image_list = as_image_list(images)
         features = model.backbone(images)
         proposals, _ = model.rpn(image_list, features)
@@ -96,16 +109,15 @@ class FasterRcnnAdapter:
         counts = [len(proposals_of_image) for proposals_of_image in proposals]
         found = [
             self._select(boxes_of_image, scores_of_image, size)
-            for boxes_of_image, scores_of_image, size in zip(
-                boxes.split(counts), scores.split(counts), image_list.image_sizes, strict=True
-            )
+            for boxes_of_image, scores_of_image, size in zip(boxes.split(counts), scores.split(counts), image_list.image_sizes, strict=True)
         ]
         fill = (0.0, -1.0, 0.0)
         return tuple(
-            pad_sequence(parts, batch_first=True, padding_value=value) for parts, value in zip(zip(*found, strict=True), fill, strict=True)
+            pad_sequence(list(parts), batch_first=True, padding_value=value)
+            for parts, value in zip(zip(*found, strict=True), fill, strict=True)
         )
 
-    def export_module(self, model: nn.Module) -> nn.Module:
+    def export_module(self, model: FasterRCNN) -> nn.Module:
         return RawOutputs(self, model).eval()
 
     def postprocess(
@@ -117,7 +129,7 @@ class FasterRcnnAdapter:
             for boxes, scores, labels in zip(*raw, strict=True)
         ]
 
-    def count_forward(self, model: nn.Module, images: Tensor) -> None:
+    def count_forward(self, model: FasterRCNN, images: Tensor) -> None:
         """Both stages, the second on the largest number of proposals."""
         features = model.backbone(images)
         model.rpn.head(list(features.values()))
@@ -126,7 +138,7 @@ class FasterRcnnAdapter:
         regions = torch.empty(model.rpn._post_nms_top_n["testing"], channels, *size, device=images.device)
         roi_heads.box_predictor(roi_heads.box_head(regions))
 
-    def param_groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    def param_groups(self, model: FasterRCNN, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         return split_decay(model, lr, weight_decay)
 
     def _build_compact(self, outputs: int) -> FasterRCNN:
@@ -139,13 +151,13 @@ class FasterRcnnAdapter:
             rpn_anchor_generator=AnchorGenerator(((16,), (32,), (64,), (128,)), ((0.5, 1.0, 2.0),) * 4),
             rpn_pre_nms_top_n_train=500,
             rpn_pre_nms_top_n_test=500,
-            rpn_post_nms_top_n_train=self.proposals,
-            rpn_post_nms_top_n_test=self.proposals,
+            rpn_post_nms_top_n_train=self._proposals,
+            rpn_post_nms_top_n_test=self._proposals,
             rpn_batch_size_per_image=128,
             box_roi_pool=pool,
             box_head=TwoMLPHead(features, width),
             box_predictor=FastRCNNPredictor(width, outputs),
-            box_batch_size_per_image=self.box_samples,
+            box_batch_size_per_image=self._box_samples,
         )
 
     def _select(self, boxes: Tensor, scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,10 +15,13 @@ from torchvision.models.detection._utils import BoxLinearCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
 
-from detection_core.models.adapter import RawOutputs, Target, feature_shapes, fixed_anchors, split_decay
+from detection_core.models.adapter import RawOutputs, Target, feature_shapes, fixed_anchors, refuse_compact_options, split_decay
 from detection_core.nn.backbones import resnet_fpn
 from detection_core.nn.postprocess import Detections, select_detections
 from detection_core.schemas.manifest import InputPolicy
+
+# The published heads have four; on a small input two learn as well in less time.
+COMPACT_HEAD_CONVS = 2
 
 
 @dataclass(frozen=True)
@@ -33,32 +36,44 @@ class FcosAdapter:
     classes: tuple[str, ...]
     input: InputPolicy
     variant: Literal["resnet10_fpn", "resnet18_fpn", "resnet50_fpn"]
-    head_convs: Annotated[int, Field(ge=1, le=8)] = 2
+    head_convs: Annotated[int, Field(ge=1, le=8)] | None = None
 
     output_names: ClassVar[tuple[str, ...]] = ("cls_logits", "bbox_regression", "bbox_ctrness")
     nms_in_graph: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        if self._published:
+            refuse_compact_options(self.name, head_convs=self.head_convs)
+
     @property
     def options(self) -> dict[str, Any]:
-        return {"variant": self.variant, "head_convs": self.head_convs}
+        return {"variant": self.variant} | ({} if self._published else {"head_convs": self._head_convs})
 
-    def build(self) -> nn.Module:
-        if self.variant == "resnet50_fpn":
+    @property
+    def _published(self) -> bool:
+        return self.variant == "resnet50_fpn"
+
+    @property
+    def _head_convs(self) -> int:
+        return self.head_convs or COMPACT_HEAD_CONVS
+
+    def build(self) -> FCOS:
+        if self._published:
             return fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=len(self.classes))
         backbone = resnet_fpn(self.variant.removesuffix("_fpn"))
-        head = FCOSHead(backbone.out_channels, 1, len(self.classes), num_convs=self.head_convs)
+        head = FCOSHead(backbone.out_channels, 1, len(self.classes), num_convs=self._head_convs)
         return FCOS(backbone, len(self.classes), anchor_generator=self._points(), head=head)
 
-    def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+    def loss(self, model: FCOS, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         head_outputs = model.head(list(model.backbone(images).values()))
         anchors = self._anchors.to(images.device)
         return model.compute_loss(list(targets), head_outputs, [anchors] * len(targets), self._places_per_level)
 
-    def forward(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, model: FCOS, images: Tensor) -> tuple[Tensor, ...]:
         head_outputs = model.head(list(model.backbone(images).values()))
         return tuple(head_outputs[name] for name in self.output_names)
 
-    def export_module(self, model: nn.Module) -> nn.Module:
+    def export_module(self, model: FCOS) -> nn.Module:
         return RawOutputs(self, model).eval()
 
     def postprocess(
@@ -87,15 +102,15 @@ class FcosAdapter:
             )
         return found
 
-    def count_forward(self, model: nn.Module, images: Tensor) -> None:
+    def count_forward(self, model: FCOS, images: Tensor) -> None:
         self.forward(model, images)
 
-    def param_groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    def param_groups(self, model: FCOS, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         return split_decay(model, lr, weight_decay)
 
     def _points(self) -> AnchorGenerator:
         """One square of the stride's size at each place: its centre is the point of the paper, its side tells the level."""
-        strides = (8, 16, 32, 64, 128) if self.variant == "resnet50_fpn" else (8, 16, 32, 64)
+        strides = (8, 16, 32, 64, 128) if self._published else (8, 16, 32, 64)
         return AnchorGenerator(tuple((stride,) for stride in strides), ((1.0,),) * len(strides))
 
     @cached_property

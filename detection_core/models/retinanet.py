@@ -15,12 +15,14 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
 
-from detection_core.models.adapter import RawOutputs, Target, feature_shapes, fixed_anchors, split_decay
+from detection_core.models.adapter import RawOutputs, Target, feature_shapes, fixed_anchors, refuse_compact_options, split_decay
 from detection_core.nn.backbones import resnet_fpn
 from detection_core.nn.postprocess import Detections, select_detections
 from detection_core.schemas.manifest import InputPolicy
 
 PUBLISHED = {"resnet50_fpn": retinanet_resnet50_fpn, "resnet50_fpn_v2": retinanet_resnet50_fpn_v2}
+# The published heads have four; on a small input two learn as well in less time.
+COMPACT_HEAD_CONVS = 2
 
 
 @dataclass(frozen=True)
@@ -34,35 +36,47 @@ class RetinaNetAdapter:
     classes: tuple[str, ...]
     input: InputPolicy
     variant: Literal["resnet10_fpn", "resnet18_fpn", "resnet50_fpn", "resnet50_fpn_v2"]
-    head_convs: Annotated[int, Field(ge=1, le=4)] = 2
+    head_convs: Annotated[int, Field(ge=1, le=4)] | None = None
 
     output_names: ClassVar[tuple[str, ...]] = ("cls_logits", "bbox_regression")
     nms_in_graph: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        if self._published:
+            refuse_compact_options(self.name, head_convs=self.head_convs)
+
     @property
     def options(self) -> dict[str, Any]:
-        return {"variant": self.variant, "head_convs": self.head_convs}
+        return {"variant": self.variant} | ({} if self._published else {"head_convs": self._head_convs})
 
-    def build(self) -> nn.Module:
-        if self.variant in PUBLISHED:
+    @property
+    def _published(self) -> bool:
+        return self.variant in PUBLISHED
+
+    @property
+    def _head_convs(self) -> int:
+        return self.head_convs or COMPACT_HEAD_CONVS
+
+    def build(self) -> RetinaNet:
+        if self._published:
             return PUBLISHED[self.variant](weights=None, weights_backbone=None, num_classes=len(self.classes))
         backbone, generator = resnet_fpn(self.variant.removesuffix("_fpn")), self._generator()
         anchors_per_place = generator.num_anchors_per_location()[0]
         head = RetinaNetHead(backbone.out_channels, anchors_per_place, len(self.classes), norm_layer=_group_norm)
         for part in (head.classification_head, head.regression_head):
-            part.conv = part.conv[: self.head_convs]
+            part.conv = part.conv[: self._head_convs]
         head.regression_head._loss_type = "giou"  # as in the v2 recipe; the plain L1 of v1 learns slower from scratch
         return RetinaNet(backbone, len(self.classes), anchor_generator=generator, head=head)
 
-    def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+    def loss(self, model: RetinaNet, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         head_outputs = model.head(list(model.backbone(images).values()))
         return model.compute_loss(list(targets), head_outputs, [self._anchors.to(images.device)] * len(targets))
 
-    def forward(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, model: RetinaNet, images: Tensor) -> tuple[Tensor, ...]:
         head_outputs = model.head(list(model.backbone(images).values()))
         return tuple(head_outputs[name] for name in self.output_names)
 
-    def export_module(self, model: nn.Module) -> nn.Module:
+    def export_module(self, model: RetinaNet) -> nn.Module:
         return RawOutputs(self, model).eval()
 
     def postprocess(
@@ -89,15 +103,15 @@ class RetinaNetAdapter:
             )
         return found
 
-    def count_forward(self, model: nn.Module, images: Tensor) -> None:
+    def count_forward(self, model: RetinaNet, images: Tensor) -> None:
         self.forward(model, images)
 
-    def param_groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    def param_groups(self, model: RetinaNet, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         return split_decay(model, lr, weight_decay)
 
     def _generator(self) -> AnchorGenerator:
         """Three octave parts times three ratios at each place (section 4); the compact pyramid starts at 16 px instead of 32."""
-        bases = (32, 64, 128, 256, 512) if self.variant in PUBLISHED else (16, 32, 64, 128)
+        bases = (32, 64, 128, 256, 512) if self._published else (16, 32, 64, 128)
         sizes = tuple((base, int(base * 2 ** (1 / 3)), int(base * 2 ** (2 / 3))) for base in bases)
         return AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
 

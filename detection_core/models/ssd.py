@@ -49,24 +49,24 @@ class SsdAdapter:
     def options(self) -> dict[str, Any]:
         return {"variant": self.variant}
 
-    def build(self) -> nn.Module:
+    def build(self) -> SSD:
         outputs = len(self.classes) + 1
         if self.variant in PUBLISHED:
             return PUBLISHED[self.variant](weights=None, weights_backbone=None, num_classes=outputs)
         return SSD(ResNetScales(self.variant), self._generator(), (self.input.height, self.input.width), outputs)
 
-    def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+    def loss(self, model: SSD, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         head_outputs = model.head(list(model.backbone(images).values()))
         anchors = self._anchors.to(images.device)
         shifted = [{"boxes": target["boxes"], "labels": target["labels"] + 1} for target in targets]
         matches = [self._match(model, anchors, target["boxes"]) for target in shifted]
         return model.compute_loss(shifted, head_outputs, [anchors] * len(shifted), matches)
 
-    def forward(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, model: SSD, images: Tensor) -> tuple[Tensor, ...]:
         head_outputs = model.head(list(model.backbone(images).values()))
         return tuple(head_outputs[name] for name in self.output_names)
 
-    def export_module(self, model: nn.Module) -> nn.Module:
+    def export_module(self, model: SSD) -> nn.Module:
         return RawOutputs(self, model).eval()
 
     def postprocess(
@@ -93,13 +93,13 @@ class SsdAdapter:
             )
         return found
 
-    def count_forward(self, model: nn.Module, images: Tensor) -> None:
+    def count_forward(self, model: SSD, images: Tensor) -> None:
         self.forward(model, images)
 
-    def param_groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    def param_groups(self, model: SSD, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         return split_decay(model, lr, weight_decay)
 
-    def _match(self, model: nn.Module, anchors: Tensor, boxes: Tensor) -> Tensor:
+    def _match(self, model: SSD, anchors: Tensor, boxes: Tensor) -> Tensor:
         """Return for each anchor the index of its box, or -1 (section 2.2)."""
         if len(boxes) == 0:
             return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)

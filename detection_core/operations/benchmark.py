@@ -46,8 +46,9 @@ def run(spec: BenchmarkSpec, context: JobContext) -> BenchmarkResult:
         device=spec.device,
         threads=spec.threads,
         score_thresh=spec.score_thresh,
-        duration=spec.duration,
         seed=spec.seed,
+        duration=DURATIONS[spec.duration],
+        warmup=WARMUPS[spec.duration],
     )
     records = _run_all(plan, images, context)
     protocol = protocol_of(spec, images=len(chosen))
@@ -79,7 +80,7 @@ def run(spec: BenchmarkSpec, context: JobContext) -> BenchmarkResult:
 
 def _run_all(plan: RunPlan, images: Sequence[np.ndarray], context: JobContext) -> list[RunRecord]:
     """Make all runs. One alone is made here, since a job is a fresh process already; of several each gets its own."""
-    runs = DURATIONS[plan.duration].runs
+    runs = plan.duration.runs
     if runs == 1:
         return [run_here(plan, images, run=0, on_progress=_progress(context, 0, 1))]
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=context.out) as name:

@@ -1,4 +1,4 @@
-"""Small things to evaluate: a drawn data set of three coloured squares' worth, and a detector that sees colours."""
+"""Small things to evaluate: a drawn data set of three images with coloured rectangles, and a detector that sees colours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCENES: dict[str, tuple[tuple[int, int], list[tuple[int, tuple[int, int, int, in
 }
 
 
-def draw_dataset(root: Path, *, split: str = "test") -> DetectionDataset:
+def draw_dataset(root: Path) -> DetectionDataset:
     """Write the scenes as images under `root` and return them as a data set with one split."""
     records = []
     for number, (name, ((width, height), objects)) in enumerate(SCENES.items(), start=1):
@@ -40,7 +40,7 @@ def draw_dataset(root: Path, *, split: str = "test") -> DetectionDataset:
                 file=f"images/{name}",
                 width=width,
                 height=height,
-                split=split,
+                split="test",
                 group=None,
                 sha256="0" * 64,
                 boxes=boxes,
@@ -62,22 +62,33 @@ def draw_dataset(root: Path, *, split: str = "test") -> DetectionDataset:
     )
 
 
-def write_yolo(root: Path, *, split: str = "test") -> Path:
-    """Write the scenes as a YOLO folder that `load_dataset` reads; all images in one split."""
+def write_yolo(root: Path, *, splits: tuple[str, ...] = ("test",)) -> Path:
+    """Write the scenes as a YOLO folder that `load_dataset` reads, once for each split, with other noise in each."""
     dataset = draw_dataset(root / "drawn")
-    for kind in ("images", "labels"):
-        (root / "yolo" / kind / split).mkdir(parents=True, exist_ok=True)
-    for record in dataset.records:
-        name = Path(record.file).stem
-        Image.open(dataset.root / record.file).save(root / "yolo" / "images" / split / f"{name}.png")
-        lines = []
-        for label, (x1, y1, x2, y2) in zip(record.labels, record.boxes, strict=True):
-            numbers = ((x1 + x2) / 2 / record.width, (y1 + y2) / 2 / record.height, (x2 - x1) / record.width, (y2 - y1) / record.height)
-            lines.append(f"{label} " + " ".join(f"{number:.8f}" for number in numbers))
-        (root / "yolo" / "labels" / split / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    noise = np.random.default_rng(0)
+    for split in splits:
+        for kind in ("images", "labels"):
+            (root / "yolo" / kind / split).mkdir(parents=True, exist_ok=True)
+        for record in dataset.records:
+            name = f"{split}-{Path(record.file).stem}"
+            pixels = dataset.read_image(record)
+            Image.fromarray(pixels + noise.integers(0, 9, pixels.shape, dtype=np.uint8)).save(
+                root / "yolo" / "images" / split / f"{name}.png"
+            )
+            (root / "yolo" / "labels" / split / f"{name}.txt").write_text(yolo_lines(record))
+    paths = "".join(f"{split}: images/{split}\n" for split in splits)
     names = ", ".join(f'"{name}"' for name in CLASSES)
-    (root / "yolo" / "data.yaml").write_text(f"{split}: images/{split}\nnc: {len(CLASSES)}\nnames: [{names}]\n")
+    (root / "yolo" / "data.yaml").write_text(f"{paths}nc: {len(CLASSES)}\nnames: [{names}]\n")
     return root / "yolo"
+
+
+def yolo_lines(record: ImageRecord) -> str:
+    """Return the objects of an image as the text of a YOLO label file."""
+    lines = []
+    for label, (x1, y1, x2, y2) in zip(record.labels, record.boxes, strict=True):
+        numbers = ((x1 + x2) / 2 / record.width, (y1 + y2) / 2 / record.height, (x2 - x1) / record.width, (y2 - y1) / record.height)
+        lines.append(f"{label} " + " ".join(f"{number:.8f}" for number in numbers) + "\n")
+    return "".join(lines)
 
 
 class ColourSession:

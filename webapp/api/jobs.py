@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
-from ninja import Header, Router, Schema
+from ninja import Header, Router, Schema, Status
 from ninja.errors import HttpError
 
 from detection_core.schemas.specs import parse_spec
@@ -38,11 +38,11 @@ def _job(uuid: UUID) -> Job:
 
 
 @router.post("/jobs", auth=ACT, response={201: JobOut, 422: Problem}, operation_id="job_create")
-def job_create(request: HttpRequest, body: JobIn, key: str | None = IDEMPOTENCY) -> tuple[int, JobOut]:
+def job_create(request: HttpRequest, body: JobIn, key: str | None = IDEMPOTENCY) -> Status:
     """Queue one job."""
     spec = parse_spec(body.spec)
     job = services.job_create(spec=spec, user=caller(request), title=body.title, lane=body.lane, idempotency_key=key)
-    return 201, job_out(job)
+    return Status(201, job_out(job))
 
 
 @router.get("/jobs", auth=READ, response=JobPage, operation_id="jobs")
@@ -107,11 +107,11 @@ def job_spec(request: HttpRequest, uuid: UUID, response: HttpResponse) -> dict[s
 
 
 @router.post("/suites", auth=ACT, response={201: SuiteOut, 422: Problem}, operation_id="suite_create")
-def suite_create(request: HttpRequest, body: PipelineRequest, key: str | None = IDEMPOTENCY) -> tuple[int, SuiteOut]:
+def suite_create(request: HttpRequest, body: PipelineRequest, key: str | None = IDEMPOTENCY) -> Status:
     """Queue the pipeline for several models: train, export, evaluate and time each."""
     plan = pipeline_plan(body, threads=selectors.lane_threads(body.lane))
     suite = services.suite_create(name=body.title, user=caller(request), jobs=plan, idempotency_key=key)
-    return 201, _suite_out(suite)
+    return Status(201, _suite_out(suite))
 
 
 @router.get("/suites/{uuid}", auth=READ, response={200: SuiteOut, 404: Problem}, operation_id="suite")

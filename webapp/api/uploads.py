@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
-from ninja import Router
+from ninja import Router, Status
 from ninja.errors import HttpError
 
 from webapp.api.auth import ACT, READ, caller
@@ -21,7 +21,7 @@ CHUNK = 1024 * 1024
 
 
 @router.post("/uploads", auth=ACT, response={201: UploadOut, 413: Problem, 422: Problem}, operation_id="upload")
-def upload(request: HttpRequest, name: str) -> tuple[int, UploadOut]:
+def upload(request: HttpRequest, name: str) -> Status:
     """Store the request's body: a .zip or .tar with a data set. Send the bytes as they are, with a Content-Length."""
     length = request.META.get("CONTENT_LENGTH") or "0"
     if int(length) > settings.UPLOAD_MAX_BYTES:
@@ -29,7 +29,7 @@ def upload(request: HttpRequest, name: str) -> tuple[int, UploadOut]:
     artifact = artifact_put_stream(
         chunks=_body(request), kind="upload", name=name[:200], user=caller(request), max_bytes=settings.UPLOAD_MAX_BYTES
     )
-    return 201, UploadOut(sha256=artifact.sha256, size=artifact.size, name=artifact.name)
+    return Status(201, UploadOut(sha256=artifact.sha256, size=artifact.size, name=artifact.name))
 
 
 def _body(request: HttpRequest) -> Iterator[bytes]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from webapp.datasets.selectors import StoredImage
+from webapp.datasets.selectors import COLOURS, StoredImage
 
-COLOURS = 8
 LABELS_DRAWN = 40
 
 

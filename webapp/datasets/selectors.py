@@ -7,12 +7,13 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 from uuid import UUID
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Count, QuerySet
 
 from webapp.artifacts.models import Artifact
 from webapp.artifacts.services import artifact_open
@@ -20,6 +21,7 @@ from webapp.datasets.models import Dataset, DatasetVersion
 
 SPLITS = ("train", "val", "test")
 INDEX = "dataset.json"
+COLOURS = 8
 CONTENT_TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
@@ -55,6 +57,65 @@ class StoredImage:
 
 
 @dataclass(frozen=True)
+class DatasetRow:
+    """A data set as the list shows it."""
+
+    dataset: Dataset
+    newest: DatasetVersion
+    versions: int
+
+    @property
+    def images(self) -> list[tuple[str, int]]:
+        """Return the images of each split."""
+        return [(split, self.newest.splits.get(split, {}).get("images", 0)) for split in SPLITS]
+
+    @property
+    def boxes(self) -> int:
+        """Return the boxes of all splits."""
+        return sum(split.get("boxes", 0) for split in self.newest.splits.values())
+
+    @property
+    def classes(self) -> str:
+        """Name the first few classes and count the rest."""
+        names = self.newest.classes
+        return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+    @property
+    def problems(self) -> int:
+        """Return how many problems its import found."""
+        return sum(self.newest.report.get("counts", {}).values())
+
+
+@dataclass(frozen=True)
+class TrainedCheckpoint:
+    """A checkpoint that was trained on a data set; AP is on the val split that chose it."""
+
+    uuid: UUID
+    model: str
+    family: str
+    role: str
+    ap: float | None
+    size: int
+    created_at: datetime
+    job: UUID
+    job_title: str
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """Counts of one split."""
+
+    name: str
+    images: int
+    boxes: int
+
+    @property
+    def density(self) -> float:
+        """Return the boxes an image has on average."""
+        return self.boxes / self.images
+
+
+@dataclass(frozen=True)
 class ClassCount:
     """Boxes of one class in each split, in the order train, val, test."""
 
@@ -63,23 +124,22 @@ class ClassCount:
     counts: tuple[int, ...]
 
     @property
+    def colour(self) -> int:
+        """Return the colour slot of its boxes."""
+        return self.number % COLOURS
+
+    @property
     def total(self) -> int:
         """Return the number of boxes over all splits."""
         return sum(self.counts)
 
 
-def dataset_list() -> list[Dataset]:
-    """Return every data set that has a version, newest first, each with `newest`, its newest version."""
-    versions = DatasetVersion.objects.order_by("-number").select_related("artifact")
-    rows = list(Dataset.objects.filter(versions__isnull=False).distinct().prefetch_related(Prefetch("versions", versions, to_attr="newest_first")))
-    for dataset in rows:
-        dataset.newest = dataset.newest_first[0]  # type: ignore[attr-defined]
-    return sorted(rows, key=lambda dataset: dataset.newest.created_at, reverse=True)  # type: ignore[attr-defined]
-
-
-def dataset_get(uuid: UUID) -> Dataset | None:
-    """Return a data set by its uuid."""
-    return Dataset.objects.filter(uuid=uuid).select_related("created_by").first()
+def dataset_list() -> list[DatasetRow]:
+    """Return every data set that has a version, the most recently imported first."""
+    newest = DatasetVersion.objects.order_by("dataset", "-number").distinct("dataset").select_related("dataset")
+    numbers = dict(Dataset.objects.annotate(count=Count("versions")).values_list("pk", "count"))
+    rows = [DatasetRow(version.dataset, version, numbers[version.dataset_id]) for version in newest]
+    return sorted(rows, key=lambda row: row.newest.created_at, reverse=True)
 
 
 def version_list(dataset: Dataset) -> list[DatasetVersion]:
@@ -92,16 +152,24 @@ def version_choices() -> QuerySet[DatasetVersion]:
     return DatasetVersion.objects.select_related("dataset").order_by("-created_at", "-id")
 
 
-def split_rows(version: DatasetVersion) -> list[dict[str, Any]]:
+def split_rows(version: DatasetVersion) -> list[SplitRow]:
     """Return images and boxes of each split that has images."""
-    found = ({"name": name, **version.splits.get(name, {"images": 0, "boxes": 0})} for name in SPLITS)
-    return [row for row in found if row["images"]]
+    rows = [SplitRow(name, version.splits.get(name, {}).get("images", 0), version.splits.get(name, {}).get("boxes", 0)) for name in SPLITS]
+    return [row for row in rows if row.images]
 
 
 def class_counts(version: DatasetVersion) -> list[ClassCount]:
     """Return the boxes of each class by split."""
     per_split = [version.splits.get(name, {}).get("per_class", {}) for name in SPLITS]
     return [ClassCount(number, name, tuple(split.get(name, 0) for split in per_split)) for number, name in enumerate(version.classes)]
+
+
+def checkpoints_of(version: DatasetVersion, *, limit: int = 50) -> list[TrainedCheckpoint]:
+    """Return the newest checkpoints trained on a version."""
+    # Results are above data sets: they are reached through the relation, never imported.
+    columns = ("uuid", "model", "family", "role", "metrics__ap", "artifact__size", "created_at", "job__uuid", "job__title")
+    rows = version.checkpoints.filter(role="best").order_by("-id").values_list(*columns)  # type: ignore[attr-defined]
+    return [TrainedCheckpoint(*row) for row in rows[:limit]]
 
 
 def stored_images(version: DatasetVersion, *, split: str = "") -> list[StoredImage]:

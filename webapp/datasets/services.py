@@ -32,3 +32,13 @@ def dataset_version_record(*, result: ImportResult, artifact: Artifact, user: Us
         report=result.report.to_dict(),
         form=result.form,
     )
+
+
+def dataset_describe(*, name: str, licence: str, source: str, user: User | None) -> Dataset:
+    """Say what a person knows of a data set before its import tells the rest; what is empty leaves what stands."""
+    dataset, _ = Dataset.objects.get_or_create(name=name, defaults={"created_by": user})
+    told = {field: value for field, value in (("licence", licence), ("source", source)) if value}
+    if told:
+        Dataset.objects.filter(pk=dataset.pk).update(**told)
+        dataset.refresh_from_db()
+    return dataset

@@ -20,6 +20,7 @@ from django.db import DatabaseError, connection
 from django.db.models import Max
 
 from webapp.jobs.models import Job, JobEvent, JobLog
+from webapp.jobs.presentation import progress_percent, progress_words
 from webapp.jobs.states import FINAL
 
 POLL_SECONDS = 1.0
@@ -119,6 +120,7 @@ class Poller:
                 await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
             except TimeoutError:
                 pass
+        self._task = None
 
     async def _tick(self) -> None:
         ready = [watcher for watcher in self._watchers if watcher.queue.qsize() < MESSAGES_KEPT]
@@ -153,7 +155,8 @@ def _news(job: dict[str, Any], log: dict[str, int], behind: dict[int, int]) -> N
     if job["id"] in behind:
         rows = JobEvent.objects.filter(job_id=job["id"], seq__gt=behind[job["id"]]).order_by("seq")
         events = tuple(event_data(row) for row in rows[:EVENTS_A_TICK])
-    status = {name: job[name] for name in ("state", "attempt", "worker")} | {"progress": job["progress"]}
+    status = {name: job[name] for name in ("state", "attempt", "worker")}
+    status |= {"percent": progress_percent(job["progress"]), "words": progress_words(job["progress"])}
     return News(status=status, log=log, events=events, last_seq=job["event_seq"], final=job["state"] in FINAL)
 
 

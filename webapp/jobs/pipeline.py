@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from detection_core.catalogue.datasets import DATASETS
 from detection_core.catalogue.detectors import DETECTORS
+from detection_core.catalogue.recipes import recipe_for
 from detection_core.schemas.base import InvalidInput, Schema
 from detection_core.schemas.files import InputFile, Sha256
 from detection_core.schemas.recipe import Recipe
@@ -108,6 +109,6 @@ def recipe_of(request: PipelineRequest, model: str) -> Recipe:
     chosen |= {"epochs": request.epochs or (MANY_EPOCHS if request.minutes else None)}
     chosen |= {"input_size": request.input_size, "batch_size": request.batch_size}
     try:
-        return Recipe.parse({**DETECTORS[model].recipe, **{name: value for name, value in chosen.items() if value is not None}})
+        return recipe_for(DETECTORS[model], Recipe.parse({name: value for name, value in chosen.items() if value is not None}))
     except InvalidInput as error:
         raise InvalidInput(f"model '{model}': {error}") from None

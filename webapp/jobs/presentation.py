@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from webapp.jobs.models import Job, JobEvent
 from webapp.jobs.states import FINAL, State
+from webapp.templatetags.show import bytesize
 
 KIND_TITLES = {
     "import": "Import",
@@ -20,7 +21,6 @@ KIND_TITLES = {
     "score": "Score",
     "probe": "Probe",
 }
-STATE_WORDS = {state: state.value for state in State} | {State.WAITING: "waiting"}
 FAILURE_REMEDIES = {
     "user": "This is in what was submitted: correct it and submit again; a retry alone will fail the same way.",
     "resource": "The machine ran out of something: free it or choose less, then retry.",
@@ -78,13 +78,34 @@ class ShownEvent:
 
 
 def shown_event(event: JobEvent) -> ShownEvent:
-    """Put a move or a warning into words."""
-    return ShownEvent(seq=event.seq, at=event.created_at, attempt=event.attempt, kind=event.type, words=_event_words(event))
+    """Put an event into words."""
+    return ShownEvent(seq=event.seq, at=event.created_at, attempt=event.attempt, kind=event.type, words=_event_words(event.type, event.data))
 
 
-def _event_words(event: JobEvent) -> str:
-    data = event.data
-    if event.type == "metric":
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in (data.get("values") or {}).items() if value is not None)
-        return f"step {data.get('step')}: {numbers}"
-    return str(data.get("message") or data.get("reason") or data.get("to") or event.type)
+def _event_words(kind: str, data: dict[str, Any]) -> str:
+    if kind == "move":
+        why = ": " + data["why"] if data.get("why") else ""
+        return f"{data.get('to', '')}{why}" + (f", by {data['by']}" if data.get("by") else "")
+    if kind == "state":
+        return f"a state to resume from was saved, {bytesize(data.get('size'))}"
+    if kind == "metric":
+        values = (data.get("values") or {}).items()
+        return ", ".join([f"step {data.get('step')}", *(f"{name} {value:.4g}" for name, value in values if value is not None)])
+    return str(data.get("message") or kind)
+
+
+def proof_words(proof: dict[str, Any]) -> str:
+    """Say how it was seen that a cancelled job's processes are gone: `3 processes gone after 0.7 s; device memory back`."""
+    parts = []
+    if proof.get("processes_gone"):
+        count, seconds = proof.get("processes"), proof.get("seconds")
+        parts.append(f"{count} process{'es' if count != 1 else ''} gone" if count is not None else "all processes gone")
+        if seconds is not None:
+            parts[-1] += f" after {seconds:.1f} s"
+    elif "processes_gone" in proof:
+        parts.append("not seen whether its processes are gone")
+    if proof.get("device_memory_back") is not None:
+        parts.append("device memory back" if proof["device_memory_back"] else "device memory not yet back")
+    if proof.get("reason"):
+        parts.append(str(proof["reason"]))
+    return "; ".join(parts)

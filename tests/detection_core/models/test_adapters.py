@@ -1,0 +1,142 @@
+"""What holds for every family: it learns, its labels mean the classes, its outputs have a fixed form."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torchvision.ops import box_iou
+
+from detection_core.build import build_adapter
+from detection_core.schemas.base import InvalidInput
+from tests.detection_core.models.small import CLASSES, FAMILIES, SIDE, drawn_batch, no_targets, perturbed, small
+
+RULES = {"score_thresh": 0.001, "nms_thresh": 0.5, "max_det": 100, "pre_nms_topk": 1000}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_two_images_are_learnt_so_that_every_object_is_found_with_its_class_in_eval_mode(name):
+    adapter, model = small(name)
+    images, targets = drawn_batch()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.3  # running statistics must keep up with a training of this few steps
+    optimizer = torch.optim.AdamW(adapter.param_groups(model, 2e-3, 0.01))
+    model.train()
+    for step in range(60):
+        torch.manual_seed(step)
+        total = sum(adapter.loss(model, images, targets).values())
+        optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimizer.step()
+    with torch.no_grad():
+        found = adapter.postprocess(adapter.forward(model.eval(), images), **RULES)
+    for detections, target in zip(found, targets, strict=True):
+        best = detections.labels[: len(target["labels"])], detections.boxes[: len(target["labels"])]
+        overlap, match = box_iou(target["boxes"], best[1]).max(dim=1)
+        assert overlap.min() > 0.5
+        assert best[0][match].tolist() == target["labels"].tolist()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_loss_without_any_object_is_finite_and_can_be_differentiated(name):
+    adapter, model = small(name)
+    total = sum(adapter.loss(model.train(), drawn_batch()[0], no_targets(2)).values())
+    total.backward()
+    assert torch.isfinite(total)
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters() if parameter.grad is not None)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_last_class_can_be_a_target(name):
+    adapter, model = small(name, classes=("only",))
+    targets = [{"boxes": torch.tensor([[10.0, 10, 50, 50]]), "labels": torch.tensor([0])}] * 2
+    assert torch.isfinite(sum(adapter.loss(model.train(), drawn_batch()[0], targets).values()))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_image_gives_the_same_alone_and_in_a_batch(name):
+    adapter, model = perturbed(name)
+    images = torch.randn(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        together = adapter.postprocess(adapter.forward(model, images), **RULES)
+        alone = [adapter.postprocess(adapter.forward(model, image[None]), **RULES)[0] for image in images]
+    for one, other in zip(together, alone, strict=True):
+        assert len(one.scores) > 5 and one.scores.max() - one.scores.min() > 0.01
+        # Batches of another size are computed in another order, which can swap near-equal scores.
+        torch.testing.assert_close(one.scores, other.scores, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_detections_are_ranked_inside_the_input_and_labelled_from_zero(name):
+    adapter, model = perturbed(name)
+    with torch.no_grad():
+        found = adapter.postprocess(adapter.forward(model, torch.randn(1, 3, SIDE, SIDE)), **RULES)[0]
+    assert 0 < len(found.scores) <= RULES["max_det"]
+    assert (found.scores.diff() <= 0).all() and found.scores.max() <= 1
+    assert found.boxes.min() >= 0 and found.boxes.max() <= SIDE
+    assert set(found.labels.tolist()) == set(range(len(CLASSES)))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_exported_part_answers_like_forward_and_can_be_traced(name):
+    adapter, model = perturbed(name)
+    module = adapter.export_module(model)
+    first, second = torch.randn(1, 3, SIDE, SIDE), torch.randn(1, 3, SIDE, SIDE)
+    with torch.no_grad():
+        traced = torch.jit.trace(module, first, check_trace=False)
+        expected, got = adapter.forward(model, second), traced(second)
+    assert len(expected) == len(got) == len(adapter.output_names)
+    for want, have in zip(expected, got, strict=True):
+        torch.testing.assert_close(have, want, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_norms_and_biases_do_not_decay_and_no_parameter_is_left_out(name):
+    adapter, model = small(name)
+    decaying, plain = adapter.param_groups(model, 1e-3, 0.05)
+    assert (decaying["weight_decay"], plain["weight_decay"]) == (0.05, 0.0)
+    norms_and_biases = {id(parameter) for key, parameter in model.named_parameters() if key.endswith("bias") or parameter.ndim == 1}
+    assert {id(parameter) for parameter in plain["params"]} == norms_and_biases
+    assert len(decaying["params"]) + len(plain["params"]) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_anchors_first_asked_for_while_detecting_still_serve_training(name):
+    adapter, model = small(name)
+    with torch.inference_mode():
+        adapter.postprocess(adapter.forward(copy.deepcopy(model).eval(), torch.zeros(1, 3, SIDE, SIDE)), **RULES)
+    sum(adapter.loss(model.train(), *drawn_batch()).values()).backward()
+
+
+def test_two_stages_draw_the_same_samples_under_the_same_seed():
+    adapter, model = small("fasterrcnn_resnet10_fpn")
+    model.train()
+    losses = []
+    for seed in (7, 7, 8):
+        torch.manual_seed(seed)
+        losses.append(sum(adapter.loss(model, *drawn_batch()).values()).item())
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_ssd300_refuses_an_input_that_its_last_layer_cannot_take():
+    with pytest.raises(InvalidInput, match="at least 300 px"):
+        build_adapter("ssd300_vgg16", classes=CLASSES, input_size=256)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("fcos_resnet50_fpn", "head_convs"), ("retinanet_resnet50_fpn", "head_convs"), ("fasterrcnn_resnet50_fpn", "proposals")]
+)
+def test_a_published_size_refuses_options_of_the_compact_ones(name, option):
+    with pytest.raises(InvalidInput, match=f"no option '{option}'"):
+        build_adapter(name, classes=CLASSES, options={option: 4 if option == "head_convs" else 100})

@@ -1,0 +1,116 @@
+"""Evaluate as a job: its result, its file, and what it says no to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from detection_core.evaluation.coco_files import read_detections
+from detection_core.evaluation.coco_metrics import coco_metrics
+from detection_core.operations import evaluate as module
+from detection_core.operations.context import Stopped, file_sha256
+from detection_core.operations.evaluate import run
+from detection_core.schemas.base import InvalidInput
+from detection_core.schemas.files import InputFile
+from detection_core.schemas.results import Audit, EvaluateResult
+from detection_core.schemas.specs import EvaluateSpec
+from tests.detection_core.tiny import save_small_checkpoint, write_yolo
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save_small_checkpoint(tmp_path_factory.mktemp("model") / "model.safetensors")
+
+
+@pytest.fixture
+def spec(checkpoint, tmp_path):
+    return EvaluateSpec(artifact=InputFile(ref=str(checkpoint)), backend="eager", dataset=InputFile(ref=str(write_yolo(tmp_path))))
+
+
+def warnings(job):
+    events = [json.loads(line) for line in (job.out / "events.jsonl").read_text().splitlines()]
+    return [event["message"] for event in events if event["type"] == "warning"]
+
+
+def test_the_result_carries_all_that_its_number_depends_on(spec, job, checkpoint):
+    result = run(spec, job)
+    assert EvaluateResult.parse(result.to_json()) == result
+    assert (result.images, result.split, result.backend) == (3, "test", "eager")
+    assert result.artifact_sha256 == file_sha256(checkpoint)
+    assert result.dataset_sha256 == job.dataset(spec.dataset).content_hash
+    assert [entry.name for entry in result.per_class] == ["crop", "weed"]
+    assert result.protocol == {
+        "iou_thresholds": "0.50:0.05:0.95",
+        "score_thresh": 0.001,
+        "nms_thresh": result.manifest.postprocessing.nms_thresh,
+        "max_det": 100,
+        "pre_nms_topk": 1000,
+        "resize": "letterbox",
+        "input": [128, 128],
+        "batch": 1,
+        "nms_in_graph": False,
+    }
+    assert result.engine == "hotcoco 1.3.0" and result.environment.cpu
+    assert result.audit == Audit(engine="pycocotools 2.0.11", images=3, max_abs_difference=0.0)
+
+
+def test_the_detections_file_gives_the_metrics_of_the_result(spec, job):
+    result = run(spec, job)
+    (file,) = result.files
+    dataset = job.dataset(spec.dataset)
+    ground_truth = dataset.coco(dataset.split("test"))
+    rows, foreign = read_detections(job.out / file.path, ground_truth)
+    assert file.role == "detections" and foreign == 0 and len(rows) == result.detections > 0
+    assert coco_metrics(ground_truth, rows) == (result.metrics, result.per_class)
+
+
+def test_the_same_job_gives_the_same_bytes(spec, job):
+    first, second = run(spec, job), run(spec, job)
+    assert first.files[0].sha256 == second.files[0].sha256 and first.metrics == second.metrics
+
+
+def test_an_absent_split_is_refused_with_the_ones_there_are(spec, job):
+    with pytest.raises(InvalidInput, match=r"has no val split; it has test"):
+        run(spec.model_copy(update={"split": "val"}), job)
+
+
+def test_the_null_backend_has_no_accuracy(spec, job):
+    with pytest.raises(InvalidInput, match="backend 'null' detects nothing"):
+        run(spec.model_copy(update={"backend": "null"}), job)
+
+
+def test_a_stop_is_heard_within_an_image(spec, job):
+    answers = iter([False, True])
+    with pytest.raises(Stopped):
+        run(spec, replace(job, stop=lambda: next(answers)))
+    assert not (job.out / "detections.json.gz").exists()
+
+
+def test_progress_rises_to_the_end_and_tells_the_time_left(spec, job, monkeypatch):
+    monkeypatch.setattr(module, "PROGRESS_EVERY_S", 0.0)
+    run(spec, job)
+    events = [json.loads(line) for line in (job.out / "events.jsonl").read_text().splitlines()]
+    assert [event["message"] for event in events if "eta_s" in event] == ["image 1 of 3", "image 2 of 3", "image 3 of 3"]
+    fractions = [event["fraction"] for event in events]
+    assert fractions == sorted(fractions) and fractions[-1] > 0.9
+
+
+def test_a_threshold_above_the_protocols_is_said_aloud(spec, job):
+    run(spec.model_copy(update={"score_thresh": 0.25}), job)
+    assert any("score_thresh is 0.25" in message for message in warnings(job))
+
+
+def test_classes_that_only_one_side_knows_are_said_aloud(spec, job, tmp_path):
+    model = save_small_checkpoint(tmp_path / "other.safetensors", classes=("weed", "stone"))
+    result = run(spec.model_copy(update={"artifact": InputFile(ref=str(model))}), job)
+    assert any("does not know crop" in message for message in warnings(job))
+    assert any("does not have stone" in message for message in warnings(job))
+    assert result.per_class[0].ap == 0
+
+
+def test_a_difference_between_the_evaluators_is_said_aloud(spec, job, monkeypatch):
+    monkeypatch.setattr(module, "audit", lambda *case: Audit(engine="pycocotools 2.0.11", images=3, max_abs_difference=0.01))
+    assert run(spec, job).audit.max_abs_difference == 0.01
+    assert any("pycocotools 2.0.11 differs from hotcoco 1.3.0 by 0.01" in message for message in warnings(job))

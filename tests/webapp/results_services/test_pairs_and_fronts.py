@@ -1,0 +1,180 @@
+"""What a finished job found becomes rows; evaluation and latency of the same bytes become a pair; fronts hold only valid pairs."""
+
+from __future__ import annotations
+
+import pytest
+
+from detection_core.schemas.results import BenchmarkResult, EvaluateResult, ImportResult
+from tests.factories import (
+    environment_fields,
+    make_artifact,
+    make_checkpoint,
+    make_dataset_version,
+    make_job,
+    manifest_of,
+    metrics_of,
+    summary_of,
+)
+from webapp.datasets.models import DatasetVersion
+from webapp.results.models import Checkpoint, ExportedModel, Result
+from webapp.results.services import job_record
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def version() -> DatasetVersion:
+    return make_dataset_version()
+
+
+@pytest.fixture
+def checkpoint(version) -> Checkpoint:
+    return make_checkpoint("fcos_resnet10_fpn", dataset_version=version)
+
+
+def evaluated(checkpoint, version, *, ap=0.5, backend="eager", cpu="one cpu", difference=0.0, split="test") -> None:
+    manifest = manifest_of(checkpoint.model, form="safetensors", dtype="fp32", classes=tuple(version.classes))
+    result = EvaluateResult.parse(
+        {
+            "metrics": metrics_of(ap),
+            "per_class": [],
+            "images": 72,
+            "detections": 100,
+            "split": split,
+            "backend": backend,
+            "artifact_sha256": checkpoint.artifact_id,
+            "dataset_sha256": version.content_hash,
+            "manifest": {**manifest, "parent_sha256": None},
+            "protocol": {"score_thresh": 0.001},
+            "engine": "hotcoco",
+            "audit": {"engine": "pycocotools", "images": 72, "max_abs_difference": difference},
+            "environment": environment_fields(cpu),
+        }
+    )
+    job_record(
+        job=make_job("evaluate", spec={"threads": 1}), result=result, outputs={"detections": make_artifact("detections", "d.json.gz")}
+    )
+
+
+def timed(checkpoint, version, *, p50=10.0, backend="eager", cpu="one cpu", flags=(), split="test", score_thresh=0.001) -> None:
+    manifest = manifest_of(checkpoint.model, form="safetensors", dtype="fp32", classes=tuple(version.classes))
+    result = BenchmarkResult.parse(
+        {
+            "latency_ms": summary_of(p50),
+            "fps": 1000 / p50,
+            "stages_ms": {"forward": summary_of(p50)},
+            "samples": 120,
+            "runs": 1,
+            "flags": list(flags),
+            "scenario": "single_stream",
+            "duration": "quick",
+            "split": split,
+            "backend": backend,
+            "threads": 1,
+            "batch": 1,
+            "artifact_sha256": checkpoint.artifact_id,
+            "dataset_sha256": version.content_hash,
+            "manifest": manifest,
+            "protocol": {"score_thresh": score_thresh},
+            "environment": environment_fields(cpu),
+        }
+    )
+    job_record(job=make_job("benchmark", spec={"threads": 1}), result=result, outputs={"samples": make_artifact("samples", "s.json.gz")})
+
+
+@pytest.mark.parametrize("order", [(evaluated, timed), (timed, evaluated)], ids=["evaluation first", "latency first"])
+def test_an_evaluation_and_a_latency_of_the_same_bytes_become_one_complete_result_in_either_order(checkpoint, version, order):
+    for record in order:
+        record(checkpoint, version)
+    row = Result.objects.get()
+    assert row.complete and row.on_front
+    assert (row.ap, row.p50_ms) == (0.5, 10.0)
+    assert row.evaluation.exported_model == row.latency.exported_model
+
+
+def test_a_lone_evaluation_is_incomplete_and_never_on_the_front(checkpoint, version):
+    evaluated(checkpoint, version)
+    row = Result.objects.get()
+    assert not row.complete and not row.on_front
+
+
+def test_a_second_latency_measurement_makes_a_second_result_with_the_same_evaluation(checkpoint, version):
+    evaluated(checkpoint, version)
+    timed(checkpoint, version, p50=10.0)
+    timed(checkpoint, version, p50=11.0)
+    assert Result.objects.filter(complete=True).count() == 2
+    assert Result.objects.values("evaluation").distinct().count() == 1
+
+
+def test_another_backend_or_another_threshold_makes_no_pair(checkpoint, version):
+    evaluated(checkpoint, version, backend="eager")
+    timed(checkpoint, version, backend="onnxruntime")
+    timed(checkpoint, version, score_thresh=0.25)
+    assert not Result.objects.filter(complete=True).exists()
+
+
+def test_a_flagged_latency_is_stored_with_its_flags_and_kept_off_the_front(checkpoint, version):
+    evaluated(checkpoint, version)
+    timed(checkpoint, version, flags=("disturbed",))
+    row = Result.objects.get()
+    assert row.complete and row.flags == ["disturbed"] and not row.on_front
+
+
+def test_evaluators_that_disagree_keep_the_result_off_the_front(checkpoint, version):
+    evaluated(checkpoint, version, difference=0.001)
+    timed(checkpoint, version)
+    row = Result.objects.get()
+    assert row.flags == ["evaluators_disagree"] and not row.on_front
+
+
+def test_a_result_on_the_split_that_chose_the_checkpoint_is_badged_and_kept_off_the_front(checkpoint, version):
+    evaluated(checkpoint, version, split="val")
+    timed(checkpoint, version, split="val")
+    row = Result.objects.get()
+    assert row.selection_split and not row.on_front
+
+
+def test_a_better_newcomer_pushes_the_dominated_one_off_the_front(version):
+    first, second = make_checkpoint(dataset_version=version), make_checkpoint(dataset_version=version)
+    evaluated(first, version, ap=0.4)
+    timed(first, version, p50=20.0)
+    evaluated(second, version, ap=0.5)
+    timed(second, version, p50=10.0)
+    on = dict(Result.objects.values_list("ap", "on_front"))
+    assert on == {0.4: False, 0.5: True}
+
+
+def test_results_of_two_machines_never_share_a_front(checkpoint, version):
+    evaluated(checkpoint, version, cpu="one cpu")
+    timed(checkpoint, version, p50=10.0, cpu="one cpu")
+    timed(checkpoint, version, p50=20.0, cpu="another cpu")
+    assert Result.objects.filter(on_front=True).values("group_key").distinct().count() == 2
+
+
+def test_an_import_makes_a_version_once_and_a_changed_content_makes_the_next_number():
+    artifact = make_artifact("dataset", "d.tar")
+
+    def imported(content_hash):
+        result = ImportResult.parse(
+            {
+                "name": "d",
+                "content_hash": content_hash,
+                "classes": ["a"],
+                "splits": {"train": {"images": 1, "boxes": 1, "per_class": {"a": 1}}},
+                "report": {},
+                "form": "coco",
+                "files": [],
+            }
+        )
+        job_record(job=make_job("import"), result=result, outputs={"dataset": artifact})
+
+    imported("a" * 64)
+    imported("a" * 64)
+    imported("b" * 64)
+    assert list(DatasetVersion.objects.order_by("number").values_list("number", "content_hash")) == [(1, "a" * 64), (2, "b" * 64)]
+
+
+def test_the_same_bytes_are_one_exported_model(checkpoint, version):
+    evaluated(checkpoint, version, backend="eager")
+    evaluated(checkpoint, version, backend="eager")
+    assert ExportedModel.objects.count() == 1

@@ -1,0 +1,11 @@
+"""Addresses of the data set pages. Importing queues a job, so /datasets/new belongs to webapp.jobs."""
+
+from django.urls import path
+
+from webapp.datasets import views
+
+urlpatterns = [
+    path("datasets", views.dataset_list, name="dataset-list"),
+    path("datasets/<uuid:uuid>", views.dataset_detail, name="dataset-detail"),
+    path("datasets/images/<uuid:version>/<int:number>", views.dataset_image, name="dataset-image"),
+]

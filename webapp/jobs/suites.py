@@ -1,0 +1,68 @@
+"""A suite as a matrix: one row a model, one column a step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from webapp.jobs.listing import JobRow
+from webapp.jobs.models import Job
+from webapp.jobs.states import FINAL, State
+from webapp.templatetags.show import backend_title
+
+STEPS = ("import", "train", "export", "evaluate", "benchmark", "score", "probe")
+STEP_TITLES = {"import": "Import", "train": "Train", "export": "Export", "evaluate": "Evaluate", "benchmark": "Time", "score": "Score", "probe": "Probe"}
+
+Step = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The steps over the columns and, for each model, the job of each step (None where it has none). `others` fit no model."""
+
+    steps: tuple[Step, ...]
+    rows: tuple[tuple[str, tuple[JobRow | None, ...]], ...]
+    others: tuple[JobRow, ...]
+
+    @property
+    def titles(self) -> list[tuple[str, str]]:
+        """Return each column's step and backend as pages write them."""
+        return [(STEP_TITLES.get(kind, kind), backend_title(backend) if backend else "") for kind, backend in self.steps]
+
+
+def suite_matrix(rows: Sequence[JobRow]) -> Matrix:
+    """Sort the jobs of a suite into a matrix; a second job of the same model and step stands among the others."""
+    cells: dict[str, dict[Step, JobRow]] = {}
+    others: list[JobRow] = []
+    for row in rows:
+        step = (row.job.kind, str(row.job.spec.get("backend") or ""))
+        model = row.job.title.partition(" · ")[0]
+        if row.job.kind in ("import", "score", "probe") or not model or step in cells.get(model, {}):
+            others.append(row)
+        else:
+            cells.setdefault(model, {})[step] = row
+    steps = sorted({step for row in cells.values() for step in row}, key=lambda step: (STEPS.index(step[0]), step[1]))
+    filled = tuple((model, tuple(row.get(step) for step in steps)) for model, row in cells.items())
+    return Matrix(steps=tuple(steps), rows=filled, others=tuple(others))
+
+
+@dataclass(frozen=True)
+class SuiteState:
+    """How far a suite is."""
+
+    done: int
+    total: int
+    words: str
+    final: bool
+    failed: int
+
+
+def suite_state(jobs: Sequence[Job]) -> SuiteState:
+    """Count a suite's jobs by state, in words."""
+    counts = Counter(job.state for job in jobs)
+    done = sum(counts[state] for state in FINAL)
+    named = ((State.RUNNING, "running"), (State.CANCELLING, "cancelling"), (State.QUEUED, "queued"), (State.WAITING, "waiting"))
+    ended = ((State.FAILED, "failed"), (State.CANCELLED, "cancelled"))
+    parts = [f"{counts[State.SUCCEEDED]} of {len(jobs)} jobs done", *(f"{counts[state]} {word}" for state, word in (*named, *ended) if counts[state])]
+    return SuiteState(done=done, total=len(jobs), words=", ".join(parts), final=done == len(jobs), failed=counts[State.FAILED])

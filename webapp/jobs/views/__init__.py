@@ -1,0 +1,1 @@
+"""Pages of jobs: read (pages), queued (submit, imports), acted on (acts), watched live (watch)."""

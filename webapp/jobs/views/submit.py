@@ -1,0 +1,109 @@
+"""Queueing jobs from the browser: a pipeline, or one job of a kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_http_methods
+
+from detection_core.schemas.base import InvalidInput
+from webapp.accounts.models import User
+from webapp.jobs.forms import BenchmarkForm, EvaluateForm, ExportForm, MeasureForm, PipelineForm, QueueForm, StoredDataForm, TrainForm
+from webapp.jobs.plan import PlanSummary, plan_summary
+from webapp.jobs.services import job_create, suite_create
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One of the plain choices of the page."""
+
+    name: str
+    title: str
+    lede: str
+    button: str
+    form: type[QueueForm]
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """What has to exist before a preset makes sense, and where to get it."""
+
+    title: str
+    words: str
+    action: str
+    url: str
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("pipeline", "Pipeline", "Train several detectors on one data set, then measure how good and how fast each of them is.", "Queue the pipeline", PipelineForm),
+        Preset("train", "Train", "Train one detector on the train split, choose its best weights on val.", "Queue the training", TrainForm),
+        Preset("export", "Export", "Turn a checkpoint into an ONNX file and check that both answer alike.", "Queue the export", ExportForm),
+        Preset("evaluate", "Evaluate", "Measure the accuracy of a checkpoint or an exported file on a split.", "Queue the evaluation", EvaluateForm),
+        Preset("benchmark", "Time", "Measure the end-to-end latency of a checkpoint or an exported file on this hardware.", "Queue the measurement", BenchmarkForm),
+    )
+}
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def job_new(request: HttpRequest) -> HttpResponse:
+    """Show the form of a preset, or queue what it says."""
+    preset = _preset(request)
+    form = preset.form(request.POST) if request.method == "POST" else preset.form(initial=_initial(request))
+    if request.method == "POST" and form.is_valid():
+        try:
+            return redirect(_queue(form, request.user))  # type: ignore[arg-type]
+        except InvalidInput as error:
+            form.add_error(None, str(error))
+    context = {"preset": preset, "presets": PRESETS.values(), "form": form, "plan": _summary(form), "lacking": _lacking(form)}
+    return render(request, "jobs/new.html", context, status=400 if form.errors else 200)
+
+
+@login_required
+@require_GET
+def job_plan(request: HttpRequest) -> HttpResponse:
+    """Say in words what the form would queue as it stands; nothing is written."""
+    return render(request, "jobs/_plan.html", {"plan": _summary(_preset(request).form(request.GET))})
+
+
+def _preset(request: HttpRequest) -> Preset:
+    return PRESETS.get(request.GET.get("kind", ""), PRESETS["pipeline"])
+
+
+def _initial(request: HttpRequest) -> dict[str, object]:
+    """Let a link choose something beforehand: `?data=version:<uuid>`, `?models=<name>`."""
+    chosen: dict[str, object] = {name: request.GET[name] for name in ("data", "model", "lane", "artifact", "checkpoint") if request.GET.get(name)}
+    return chosen | ({"models": request.GET.getlist("models")} if "models" in request.GET else {})
+
+
+def _queue(form: QueueForm, user: User) -> str:
+    if isinstance(form, PipelineForm):
+        suite = suite_create(name=form.request.title, user=user, jobs=form.planned, idempotency_key=form.idempotency_key)
+        return reverse("suite-detail", args=[suite.uuid])
+    planned = form.planned[0]
+    job = job_create(spec=planned.spec, user=user, title=planned.title, lane=planned.lane, idempotency_key=form.idempotency_key)
+    return reverse("job-detail", args=[job.uuid])
+
+
+def _summary(form: QueueForm) -> PlanSummary:
+    if not form.is_bound:
+        form = type(form)({**form.initial_values, "token": ""})
+    if form.is_valid():
+        return plan_summary(form.planned)
+    return PlanSummary(missing=form.first_problem or form.missing)
+
+
+def _lacking(form: QueueForm) -> Lacking | None:
+    if isinstance(form, StoredDataForm) and not form.versions:
+        words = "A single job reads a stored data set. Import one, or queue a pipeline, which can bring a built-in one along."
+        return Lacking("No data set is stored yet", words, "Import a data set", reverse("dataset-import"))
+    if isinstance(form, ExportForm | MeasureForm) and not form.files:
+        words = "Checkpoints and exported files that jobs make can be chosen here. Train a detector first."
+        return Lacking("There is no model file yet", words, "Queue a training", reverse("job-new") + "?kind=train")
+    return None

@@ -1,0 +1,192 @@
+"""What pages say of a result, in words."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from detection_core.catalogue.flags import FLAGS
+from detection_core.catalogue.scenarios import DURATIONS, SCENARIOS
+from webapp.results.models import Checkpoint, Evaluation, LatencyMeasurement, Result
+
+METRICS: dict[str, tuple[str, str]] = {
+    "ap": ("AP", "mean over IoU thresholds 0.50 to 0.95, step 0.05: mAP (COCO AP@[.5:.95])"),
+    "ap50": ("AP50", "at IoU 0.50: found, roughly placed"),
+    "ap75": ("AP75", "at IoU 0.75: found, well placed"),
+    "ap_small": ("AP small", "objects under 32 × 32 px"),
+    "ap_medium": ("AP medium", "objects from 32 × 32 to 96 × 96 px"),
+    "ap_large": ("AP large", "objects over 96 × 96 px"),
+    "ar_1": ("AR 1", "recall with one detection an image"),
+    "ar_10": ("AR 10", "recall with ten detections an image"),
+    "ar_100": ("AR 100", "recall with a hundred detections an image"),
+    "ar_small": ("AR small", "the same for objects under 32 × 32 px"),
+    "ar_medium": ("AR medium", "the same for objects from 32 × 32 to 96 × 96 px"),
+    "ar_large": ("AR large", "the same for objects over 96 × 96 px"),
+}
+EVALUATORS_DISAGREE = "the two evaluators differ by more than 0.000001 in one of the 12 numbers"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One of the 12 numbers."""
+
+    title: str
+    meaning: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the pipeline with its share 0..100 of the median latency."""
+
+    name: str
+    p50: float
+    p95: float
+    share: float
+
+
+def metric_rows(evaluation: Evaluation | None) -> list[Metric]:
+    """Return the 12 numbers with what they mean, [] without an evaluation."""
+    if evaluation is None:
+        return []
+    found = evaluation.result["metrics"]
+    return [Metric(title=title, meaning=meaning, value=found.get(name)) for name, (title, meaning) in METRICS.items()]
+
+
+def stage_rows(latency: LatencyMeasurement | None) -> list[Stage]:
+    """Return the stages of a measurement in their order, [] where none were timed."""
+    if latency is None:
+        return []
+    stages = latency.result.get("stages_ms") or {}
+    whole = sum(stage["p50"] for stage in stages.values()) or 1.0
+    return [
+        Stage(name=name.replace("_", " "), p50=stage["p50"], p95=stage["p95"], share=round(100 * stage["p50"] / whole, 1))
+        for name, stage in stages.items()
+    ]
+
+
+def flag_meanings(flags: list[str]) -> list[tuple[str, str]]:
+    """Return each flag with what it means."""
+    known = FLAGS | {"evaluators_disagree": EVALUATORS_DISAGREE}
+    return [(flag.replace("_", " "), known.get(flag, "a flag that this version does not know")) for flag in flags]
+
+
+def threads_words(threads: int) -> str:
+    """Return `1 thread`, `2 threads`."""
+    return f"{threads} thread{'' if threads == 1 else 's'}"
+
+
+def score_thresh(row: Result) -> float | None:
+    """Return the score threshold of the row's protocol."""
+    measured = row.latency or row.evaluation
+    return measured.protocol.get("score_thresh") if measured else None
+
+
+def passport(row: Result) -> str:
+    """Return the protocol in one tag: `quick · 1 thread · 0.001`."""
+    parts = [row.duration, threads_words(row.threads), None if score_thresh(row) is None else f"{score_thresh(row):g}"]
+    return " · ".join(part for part in parts if part)
+
+
+def protocol_facts(row: Result) -> list[tuple[str, str]]:
+    """Return the conditions of both measurements as pairs of name and words."""
+    facts = [("Split", row.split + (", which also chose the checkpoint" if row.selection_split else ", seen by no training"))]
+    if row.latency is not None:
+        facts += _latency_facts(row.latency)
+    if row.evaluation is not None:
+        facts += _evaluation_facts(row.evaluation)
+    return facts
+
+
+def _latency_facts(latency: LatencyMeasurement) -> list[tuple[str, str]]:
+    protocol, result = latency.protocol, latency.result
+    scenario = SCENARIOS.get(latency.scenario)
+    facts = [
+        ("Scenario", f"{scenario.title}: {scenario.arrival}" if scenario else latency.scenario),
+        ("Duration", _duration_words(latency.duration)),
+        ("Measured", f"{result.get('samples', 0)} samples in {result.get('runs', 1)} run{'' if result.get('runs', 1) == 1 else 's'}"),
+        ("Batch", str(latency.batch)),
+        ("Threads", str(latency.threads)),
+        ("Timed", str(protocol.get("timed", "end to end"))),
+        ("Not timed", str(protocol.get("not_timed", "–"))),
+    ]
+    return facts + ([("Interval", str(protocol["interval"]))] if protocol.get("interval") else [])
+
+
+def _duration_words(name: str) -> str:
+    rule = DURATIONS.get(name)
+    if rule is None:
+        return name
+    runs = "1 run" if rule.runs == 1 else f"{rule.runs} runs"
+    return f"{name}: {runs}, at least {rule.min_samples:,} samples and {rule.min_seconds:g} s, at most {rule.max_seconds:g} s each"
+
+
+def _evaluation_facts(evaluation: Evaluation) -> list[tuple[str, str]]:
+    protocol, result = evaluation.protocol, evaluation.result
+    audit = result.get("audit")
+    facts = [
+        ("Score threshold", f"{protocol.get('score_thresh', 0.001):g}, NMS at IoU {protocol.get('nms_thresh', '–')}, at most {protocol.get('max_det', '–')} detections an image"),
+        ("Images", f"{result.get('images', '–')}, {result.get('detections', '–')} detections"),
+        ("AP counted by", str(result.get("engine", "–"))),
+    ]
+    if audit:
+        facts.append(("Audited by", f"{audit['engine']}: largest difference {audit['max_abs_difference']:.1g}"))
+    return facts
+
+
+def environment_facts(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the machine and software of a measurement as pairs of name and words."""
+    versions = ", ".join(f"{name} {version}" for name, version in (record.get("versions") or {}).items())
+    details = record.get("details") or {}
+    limits = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in (details.get("limits") or {}).items())
+    facts = [
+        ("Processor", record.get("cpu")),
+        ("Cores", record.get("cores")),
+        ("Memory", f"{record['memory_gb']:g} GB" if record.get("memory_gb") else None),
+        ("Device", record.get("device_name") or record.get("device")),
+        ("Driver", record.get("driver")),
+        ("Instructions", ", ".join(record.get("instruction_sets") or ())),
+        ("Limits", limits),
+        ("Clock governor", record.get("governor")),
+        ("System", record.get("os")),
+        ("Python", record.get("python")),
+        ("Packages", versions),
+        ("Host", record.get("hostname")),
+    ]
+    return [(name, str(value)) for name, value in facts if value]
+
+
+def checkpoint_filename(checkpoint: Checkpoint) -> str:
+    """Return the file name under which a checkpoint is downloaded."""
+    return f"{checkpoint.model}-{checkpoint.role}-{checkpoint.artifact_id[:8]}.safetensors"
+
+
+def model_filename(row: Result) -> str:
+    """Return the file name under which the measured file is downloaded."""
+    if row.checkpoint is not None and row.checkpoint.artifact_id == row.exported_model.artifact_id:
+        return checkpoint_filename(row.checkpoint)
+    exported = row.exported_model
+    return f"{exported.model}-{exported.dtype}-{exported.artifact_id[:8]}.{'onnx' if exported.format == 'onnx' else exported.format}"
+
+
+def commands(row: Result) -> list[tuple[str, str]]:
+    """Return the commands that make this result's numbers again with no server, each with what it answers."""
+    file, data = shlex.quote(model_filename(row)), shlex.quote(f"{row.dataset_version.dataset.name}.tar")
+    which = "--artifact" if row.exported_model.format == "onnx" else "--checkpoint"
+    head = "python -m detection_core"
+    shared = f"--backend {row.backend} --dataset {data} --split {row.split} --score-thresh {score_thresh(row) or 0.001:g}"
+    found = []
+    if row.evaluation is not None:
+        tail = f"--threads {row.evaluation.threads}{_device(row.evaluation)} --json"
+        found.append(("Accuracy", f"{head} evaluate {which} {file} {shared} {tail}"))
+    if row.latency is not None:
+        timing = f"--scenario {row.latency.scenario} --duration {row.latency.duration} --seed {row.latency.protocol.get('seed', 0)}"
+        tail = f"--threads {row.latency.threads}{_device(row.latency)} --json"
+        found.append(("Latency", f"{head} benchmark --artifact {file} {shared} {timing} {tail}"))
+    return found
+
+
+def _device(measurement: Evaluation | LatencyMeasurement) -> str:
+    device = measurement.job.spec.get("device", "cpu")
+    return "" if device == "cpu" else f" --device {device}"
