@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from benchmarks.row import Row
-from benchmarks.rows import front, harness, scoring
+from benchmarks.rows import cancel, front, harness, recovery, scoring, submit
 
-ROWS: tuple[Row, ...] = (front.ROW, harness.ROW, scoring.ROW)
+ROWS: tuple[Row, ...] = (front.ROW, harness.ROW, scoring.ROW, submit.ROW, cancel.ROW, recovery.CHILD, recovery.WORKER)

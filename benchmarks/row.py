@@ -8,15 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.stack import Stack
+
 Arm = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: `quick` takes smaller inputs and fewer rounds, `folder` is an empty folder for the row's files."""
+    """How to run.
+
+    Args:
+        quick: take smaller inputs and fewer rounds.
+        folder: an empty folder for the row's files.
+        stack: a site with a worker, for rows that measure the whole; it starts at its first use.
+    """
 
     quick: bool
     folder: Path
+    stack: Stack
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.row import Mark, Options, Row
+from benchmarks.stack import Stack
 
 RATIO_ARMS = 2
 
@@ -59,18 +60,21 @@ class Outcome:
 def run_rows(rows: Sequence[Row], *, quick: bool, on_row: Callable[[Outcome], None]) -> list[Outcome]:
     """Run every row; one that breaks is reported with its reason and the others go on."""
     outcomes = []
-    for row in rows:
-        outcome = run_row(row, quick=quick)
-        on_row(outcome)
-        outcomes.append(outcome)
+    stack = Stack()
+    try:
+        for row in rows:
+            outcomes.append(run_row(row, quick=quick, stack=stack))
+            on_row(outcomes[-1])
+    finally:
+        stack.stop()
     return outcomes
 
 
-def run_row(row: Row, *, quick: bool) -> Outcome:
+def run_row(row: Row, *, quick: bool, stack: Stack) -> Outcome:
     """Run one row."""
     began = time.monotonic()
     try:
-        figures = _take(row, quick)
+        figures = _take(row, quick, stack)
     except Exception as error:  # whatever a row breaks on is its outcome; the other rows still run
         return Outcome(row, seconds=time.monotonic() - began, problem=f"{type(error).__name__}: {error}")
     ratio = paired_ratio(figures)
@@ -94,11 +98,10 @@ def mark_met(mark: Mark, median: float, ratio: float | None) -> bool:
     return ratio >= mark.limit if mark.kind == "speedup" else 1 / ratio <= mark.limit
 
 
-def _take(row: Row, quick: bool) -> tuple[Figures, ...]:
-    with tempfile.TemporaryDirectory(prefix="paretobox-bench-") as folder:
-        with row.arms(Options(quick=quick, folder=Path(folder))) as arms:
-            taken: dict[str, list[float]] = {name: [] for name in arms}
-            for _ in range(row.quick_rounds if quick else row.rounds):
-                for name, arm in arms.items():
-                    taken[name].append(arm())
+def _take(row: Row, quick: bool, stack: Stack) -> tuple[Figures, ...]:
+    with tempfile.TemporaryDirectory(prefix="paretobox-bench-") as folder, row.arms(Options(quick, Path(folder), stack)) as arms:
+        taken: dict[str, list[float]] = {name: [] for name in arms}
+        for _ in range(row.quick_rounds if quick else row.rounds):
+            for name, arm in arms.items():
+                taken[name].append(arm())
     return tuple(Figures(name, tuple(values)) for name, values in taken.items())

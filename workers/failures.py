@@ -39,9 +39,9 @@ def ending_of(*, status: int, folder: Path, log_tail: str, killed_for_memory: bo
         failure = Failure(kind="resource", message=f"{KILLED}; {KILLED_REMEDY}")
         return Ending(failure, again=not killed_for_memory, most=MOST_KILLS)
     if status < 0:
-        return Ending(_system(f"the process crashed ({_signal_name(-status)}); the end of the log says where, retry if it looks like chance"))
+        return Ending(_system(f"the process crashed ({_signal_name(-status)}); the end of the log says where, then retry"))
     if status == STOPPED:
-        return Ending(_system("the job stopped although nobody asked it to; retry, and look at the worker's machine if it happens again"), again=True)
+        return Ending(_system("the job stopped although nobody asked it to; look at the worker's machine, then retry"), again=True)
     if "No space left on device" in log_tail:
         return Ending(Failure(kind="resource", message="the worker's disk is full; free some space there, then retry"))
     if status == BAD_INPUT:

@@ -62,7 +62,7 @@ def read_identity() -> Identity:
     lanes = tuple(env.words("PARETOBOX_LANES", "cpu"))
     threads = env.integer("PARETOBOX_THREADS", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     if not lanes or threads < 1:
-        raise ImproperlyConfigured("PARETOBOX_LANES needs at least one lane and PARETOBOX_THREADS at least 1; correct them or leave them out")
+        raise ImproperlyConfigured("PARETOBOX_LANES needs a lane and PARETOBOX_THREADS at least 1; correct them or leave them out")
     boot_id = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
     home = Path(settings.HOME)
     return Identity(name, secrets.token_hex(4), host, boot_id, os.getpid(), lanes, threads, home)

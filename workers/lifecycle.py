@@ -8,12 +8,13 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.results import Failure, JobResult, parse_result
@@ -54,10 +55,6 @@ class Place:
     cache: InputCache
     pid_files: PidFiles
     stopping: threading.Event = field(default_factory=threading.Event)
-
-
-class Stopping(Exception):
-    """The worker stops; the job goes back to the queue."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ def _prepare(attempt: Attempt) -> Path:
         if file.sha256 is None or (inputs / file.sha256).exists():
             continue
         try:
-            patiently(lambda sha256=file.sha256: attempt.place.cache.provide(sha256, into=inputs, interrupted=attempt.interrupted))  # type: ignore[misc]
+            patiently(partial(attempt.place.cache.provide, file.sha256, into=inputs, interrupted=attempt.interrupted))
         except InputMissing as error:
             if name != "resume":
                 raise InputMissing(f"field '{name}': {error}") from None
@@ -215,8 +212,8 @@ def _record_end(attempt: Attempt, status: int, *, killed_for_memory: bool) -> No
     if not ending.again:
         return _record_failure(attempt, ending.failure, log_tail=log_tail)
     job, number, failure = attempt.job, attempt.number, ending.failure
-    told = {"reason": failure.message, "most": ending.most, "kind": failure.kind, "log_tail": log_tail}
-    _last(attempt, lambda: job_lost(job=job, attempt=number, **told))
+    told = {"reason": failure.message, "kind": failure.kind, "log_tail": log_tail}
+    _last(attempt, partial(job_lost, job=job, attempt=number, most=ending.most, **told))
     return None
 
 
@@ -236,8 +233,8 @@ def _record_success(attempt: Attempt, result: JobResult) -> None:
 def _record_failure(attempt: Attempt, failure: Failure, log_tail: str | None = None) -> None:
     tail = failures.tail(attempt.log) if log_tail is None else log_tail
     outputs = _log_output(attempt)
-    told = {"kind": failure.kind, "message": failure.message, "log_tail": tail, "outputs": outputs}
-    _last(attempt, lambda: job_fail(job=attempt.job, attempt=attempt.number, **told))
+    told = {"kind": failure.kind, "message": failure.message, "log_tail": tail}
+    _last(attempt, partial(job_fail, job=attempt.job, attempt=attempt.number, outputs=outputs, **told))
     logger.info("job %s: failed (%s): %s", attempt.job.uuid, failure.kind, failure.message)
 
 
@@ -258,10 +255,10 @@ def _log_output(attempt: Attempt) -> Outputs:
 
 
 def _put(attempt: Attempt, path: Path, kind: str, name: str, sha256: str | None) -> Artifact:
-    user = attempt.job.created_by
-    return patiently(
-        lambda: artifact_put(path=path, kind=kind, name=name, user=user, sha256=sha256), give_up=attempt.lease.lost.is_set
-    )
+    def put() -> Artifact:
+        return artifact_put(path=path, kind=kind, name=name, user=attempt.job.created_by, sha256=sha256)
+
+    return patiently(put, give_up=attempt.lease.lost.is_set)
 
 
 def _last_words(attempt: Attempt, teller: Teller) -> None:
@@ -269,13 +266,12 @@ def _last_words(attempt: Attempt, teller: Teller) -> None:
     patiently(lambda: teller.tell(all_of_it=True), give_up=_give_up(attempt.place))
 
 
-def _last(attempt: Attempt, write: object) -> None:
+def _last(attempt: Attempt, write: Callable[[], object]) -> None:
     """Do a job's last write; while the database is away, wait for it: the row still says that the job runs."""
-    assert callable(write)
     patiently(write, give_up=_give_up(attempt.place))
 
 
-def _give_up(place: Place):  # type: ignore[no-untyped-def]
+def _give_up(place: Place) -> Callable[[], bool]:
     """A worker that stops waits for the database only so long; the lease then ends and the job runs again elsewhere."""
     deadline = time.monotonic() + LAST_WORDS_S
     return lambda: place.stopping.is_set() and time.monotonic() > deadline
@@ -288,8 +284,6 @@ def _warn(attempt: Attempt, message: str) -> None:
 
 def _fail_for_good(job: Job, place: Place, failure: Failure) -> None:
     try:
-        patiently(
-            lambda: job_fail(job=job, attempt=job.attempt, kind=failure.kind, message=failure.message), give_up=_give_up(place)
-        )
-    except Exception:
+        patiently(lambda: job_fail(job=job, attempt=job.attempt, kind=failure.kind, message=failure.message), give_up=_give_up(place))
+    except (NotOwner, DatabaseError):
         logger.exception("job %s: its failure could not be written; its lease will end and it will run again", job.uuid)

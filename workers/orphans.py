@@ -76,7 +76,8 @@ def take_lock(folder: Path) -> TextIOWrapper:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
-        raise AlreadyRunning(f"a worker named {folder.name} is running already; stop it, or give this one its own PARETOBOX_WORKER") from None
+        remedy = "stop it, or give this one its own PARETOBOX_WORKER"
+        raise AlreadyRunning(f"a worker named {folder.name} is running already; {remedy}") from None
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()

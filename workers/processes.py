@@ -52,10 +52,10 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def kill_session(session: int, *, known: dict[int, str] | None = None, seconds: float = 10.0, reap: Callable[[], object] = lambda: None) -> bool:
-    """Kill a session, again while it still has members. Returns whether all of them, and all `known`, are gone."""
+def kill_session(session: int, *, seconds: float = 10.0, reap: Callable[[], object] = lambda: None) -> bool:
+    """Kill a session and all that descends from it, again while some live. Returns whether all that were seen are gone."""
     deadline = time.monotonic() + seconds
-    known = dict(known or {})
+    known: dict[int, str] = {}
     while True:
         known |= session_members(session)
         alive = still_alive(known)

@@ -55,6 +55,7 @@ class Stack:
             "PARETOBOX_HOME": str(self.home.path),
             "SITE_URL": os.environ.get("SITE_URL") or self.url,
             "PARETOBOX_THREADS": os.environ.get("PARETOBOX_THREADS") or str(cores()),
+            "PARETOBOX_LANES": os.environ.get("PARETOBOX_LANES") or worker.lanes(),
             "PYTHONUNBUFFERED": "1",
         }
         self._server("DATABASE_URL", "postgres", state)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 STOP_S = 40.0
-NAME = "local"
 SILENT_S = 15
 
 ALIVE = """
@@ -16,7 +16,13 @@ ALIVE = """
 
 def command() -> list[str]:
     """Return the command of one worker: a threads pool, for each job is a child process of its own."""
-    return [sys.executable, "-m", "celery", "-A", "workers.celery", "worker", "-P", "threads", "--loglevel", "INFO", "-n", f"{NAME}@%h"]
+    options = ["-P", "threads", "--concurrency", "2", "--without-mingle", "--without-gossip", "--loglevel", "INFO"]
+    return [sys.executable, "-m", "celery", "-A", "workers.celery", "worker", *options]
+
+
+def lanes() -> str:
+    """Return the lanes that this machine can serve."""
+    return "cpu,cuda" if Path("/dev/nvidiactl").exists() else "cpu"
 
 
 def ready(database_url: str, pid: int) -> bool:

@@ -56,7 +56,7 @@ def crop_plant(x_m: float, y_m: float, *, radius_m: float, colour: tuple[float, 
 
 def weed_plant(x_m: float, y_m: float, *, radius_m: float, colour: tuple[float, float, float], rng: np.random.Generator) -> Plant:
     """Return a weed of one of three habits: a grass of narrow blades, a rosette of many leaves, or a few leaves much like the crop's."""
-    habit = rng.choice(3, p=(0.4, 0.4, 0.2))
+    habit = rng.choice(3, p=(0.44, 0.44, 0.12))
     count = int((rng.integers(4, 10), rng.integers(7, 13), rng.integers(3, 6))[habit])
     low, high = ((0.08, 0.18), (0.26, 0.42), (0.45, 0.75))[habit]
     angles = np.arange(count) * 2 * math.pi / count + rng.uniform(0, 2 * math.pi) + rng.normal(0, (0.6, 0.2, 0.3)[habit], count)

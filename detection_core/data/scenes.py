@@ -10,12 +10,13 @@ from PIL import Image, ImageFilter
 
 from detection_core.data.plants import Patch, Plant, crop_plant, draw, weed_plant
 
-# A camera whose pixel covers 0.4 mm of ground for every metre of height.
-METRES_PER_PIXEL_PER_METRE = 0.0004
-_ROW_SPACING_M = (0.55, 0.85)
-_PLANT_SPACING_M = (0.42, 0.65)
-# Smaller seedlings would be specks of a few pixels that nobody could label.
-_SMALLEST_M = 0.05
+# A camera whose pixel covers 0.3 mm of ground for every metre of height.
+METRES_PER_PIXEL_PER_METRE = 0.0003
+_ROW_SPACING_M = (0.42, 0.62)
+_PLANT_SPACING_M = (0.32, 0.50)
+# Radius of weeds. Smaller seedlings would be specks of a few pixels that nobody could label.
+_SMALLEST_M = 0.04
+_LARGEST_M = 0.14
 # A plant becomes an object while this part of it is seen, and its box is at least this many pixels wide and high.
 _MIN_SEEN = 0.3
 _MIN_SIDE_PX = 5
@@ -64,17 +65,17 @@ def random_field(rng: np.random.Generator) -> Field:
         row_spacing_m=rng.uniform(*_ROW_SPACING_M),
         plant_spacing_m=rng.uniform(*_PLANT_SPACING_M),
         gap_share=rng.uniform(0.1, 0.3),
-        crop_radius_m=rng.uniform(0.10, 0.17),
-        weeds_per_m2=rng.uniform(0.5, 2.0),
-        weed_radius_m=rng.uniform(0.06, 0.13),
+        crop_radius_m=rng.uniform(0.08, 0.13),
+        weeds_per_m2=rng.uniform(0.7, 2.6),
+        weed_radius_m=rng.uniform(0.05, 0.10),
         crop_colour=tuple(green.tolist()),
         weed_colour=tuple(weed_green.tolist()),
         soil=tuple(soil.tolist()),
         roughness=rng.uniform(0.5, 1.5),
         sun=(math.cos(sun_angle), math.sin(sun_angle)),
         shadow=rng.uniform(0.15, 0.55),
-        blur_px=rng.uniform(0.2, 1.0),
-        noise=rng.uniform(2, 8),
+        blur_px=rng.uniform(0.2, 0.9),
+        noise=rng.uniform(2, 6),
     )
 
 
@@ -91,8 +92,8 @@ def grow(field: Field, *, width_m: float, height_m: float, rng: np.random.Genera
         x, y = rng.uniform(-margin, width_m + margin), rng.uniform(-margin, height_m + margin)
         if crops and rng.random() < 0.25:  # in the row, beside or over a crop plant
             near = crops[int(rng.integers(len(crops)))]
-            x, y = near.x_m + rng.normal(0, 0.13), near.y_m + rng.normal(0, 0.13)
-        radius = max(field.weed_radius_m * math.exp(rng.normal(0, 0.4)), _SMALLEST_M)
+            x, y = near.x_m + rng.normal(0, 0.11), near.y_m + rng.normal(0, 0.11)
+        radius = min(max(field.weed_radius_m * math.exp(rng.normal(0, 0.4)), _SMALLEST_M), _LARGEST_M)
         weeds.append(weed_plant(x, y, radius_m=radius, colour=_varied(field.weed_colour, rng), rng=rng))
     plants = crops + weeds
     return [plants[index] for index in rng.permutation(len(plants))]

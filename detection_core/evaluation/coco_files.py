@@ -75,9 +75,10 @@ def write_detections(path: Path, detections: np.ndarray) -> None:
 
     Equal detections give equal bytes, and numbers are written in full: scoring the file again gives the same metrics.
     """
+    # By hand, for json.dumps takes three times as long; repr is what it writes for a float.
     rows = (
-        json.dumps({"image_id": int(row[0]), "category_id": int(row[6]), "bbox": row[1:5], "score": row[5]}, separators=(",", ":"))
-        for row in detection_table(detections).tolist()
+        f'{{"image_id":{int(image)},"category_id":{int(category)},"bbox":[{x!r},{y!r},{w!r},{h!r}],"score":{score!r}}}'
+        for image, x, y, w, h, score, category in detection_table(detections).tolist()
     )
     text = "[" + ",\n".join(rows) + "]\n"
     path.write_bytes(gzip.compress(text.encode(), compresslevel=6, mtime=0))

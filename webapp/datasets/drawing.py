@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from webapp.datasets.selectors import COLOURS, StoredImage
 
-LABELS_DRAWN = 40
+LABELS_DRAWN = 12
 
 
 @dataclass(frozen=True)

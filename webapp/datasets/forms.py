@@ -16,20 +16,30 @@ ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 class ImportForm(forms.Form):
     """An upload or a built-in data set, with what a person knows better than the files."""
 
-    origin = forms.ChoiceField(choices=[("upload", "upload"), *((name, name) for name in DATASETS)], initial="upload", widget=forms.RadioSelect)
+    origin = forms.ChoiceField(
+        choices=[("upload", "upload"), *((name, name) for name in DATASETS)], initial="upload", widget=forms.RadioSelect
+    )
     file = forms.FileField(label="Archive", required=False, widget=forms.FileInput(attrs={"accept": ",".join(ENDINGS)}))
     name = forms.CharField(
-        label="Name", required=False, max_length=100, help_text="A name that exists gets a further version. Empty: the name of the file, or of the built-in."
+        label="Name",
+        required=False,
+        max_length=100,
+        help_text="A name that exists gets a further version. Empty: the name of the file, or of the built-in.",
     )
     class_names = forms.CharField(
-        label="Class names", required=False, max_length=4000, help_text="Separated by commas, in label order, where the names in the archive are wrong."
+        label="Class names",
+        required=False,
+        max_length=4000,
+        help_text="Separated by commas, in label order, where the names in the archive are wrong.",
     )
     licence = forms.CharField(label="Licence", required=False, max_length=100)
     source = forms.CharField(label="Source", required=False, max_length=300, help_text="Who made the data, and where it is.")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["file"].help_text = (
+        self.fields[
+            "file"
+        ].help_text = (
             f".zip or .tar with COCO, YOLO or Pascal VOC annotations beside the images, at most {bytesize(settings.UPLOAD_MAX_BYTES)}."
         )
 

@@ -26,7 +26,7 @@ class LimitedUploadHandler(TemporaryFileUploadHandler):
             raise StopUpload(connection_reset=False)
         super().receive_data_chunk(raw_data, start)
 
-    def handle_raw_input(self, input_data: Any, META: dict[str, Any], content_length: int, boundary: bytes, encoding: str | None = None) -> None:  # noqa: N803
+    def handle_raw_input(self, input_data: Any, META: Any, content_length: int, *args: Any) -> None:  # type: ignore[override]
         """Note a request that cannot fit before any of it is parsed."""
         if content_length > settings.UPLOAD_MAX_BYTES + settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             self._mark_too_large()
@@ -44,4 +44,5 @@ def too_large(request: HttpRequest) -> str | None:
     """Return the sentence for an upload beyond the limit, None for one that fits."""
     if not getattr(request, "upload_too_large", False):
         return None
-    return f"the file is larger than {bytesize(settings.UPLOAD_MAX_BYTES)}, the most that this site takes; leave out what is not needed or split it"
+    most = bytesize(settings.UPLOAD_MAX_BYTES)
+    return f"the file is larger than {most}, the most that this site takes; leave out what is not needed, or split it"

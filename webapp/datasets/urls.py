@@ -7,5 +7,6 @@ from webapp.datasets import views
 urlpatterns = [
     path("datasets", views.dataset_list, name="dataset-list"),
     path("datasets/<uuid:uuid>", views.dataset_detail, name="dataset-detail"),
-    path("datasets/images/<uuid:version>/<int:number>", views.dataset_image, name="dataset-image"),
+    path("datasets/images/<uuid:version>/<int:number>", views.dataset_picture, name="dataset-picture"),
+    path("datasets/images/<uuid:version>/<int:number>/file", views.dataset_image, name="dataset-image"),
 ]

@@ -48,6 +48,22 @@ def dataset_detail(request: HttpRequest, uuid: UUID) -> HttpResponse:
 
 
 @require_GET
+def dataset_picture(request: HttpRequest, version: UUID, number: int) -> HttpResponse:
+    """Show one image large, with its boxes drawn and listed."""
+    found = get_object_or_404(DatasetVersion.objects.select_related("dataset"), uuid=version)
+    picture = draw(_stored(found, number), found.classes)
+    last = sum(split["images"] for split in found.splits.values())
+    context = {
+        "version": found,
+        "dataset": found.dataset,
+        "picture": picture,
+        "previous": number - 1,
+        "next": number + 1 if number < last else 0,
+    }
+    return render(request, "datasets/picture.html", context)
+
+
+@require_GET
 def dataset_image(request: HttpRequest, version: UUID, number: int) -> HttpResponse:
     """Send one image as it was imported."""
     found = get_object_or_404(DatasetVersion, uuid=version)

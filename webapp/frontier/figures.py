@@ -64,7 +64,12 @@ def _flagged(rows: Sequence[Result]) -> Figure:
         "type": "scatter",
         "mode": "markers",
         "name": "flagged",
-        "marker": {"symbol": "x-thin-open", "color": "var(--muted)", "size": 8, "line": {"width": 1.5, "color": "var(--muted)"}},
+        "marker": {
+            "symbol": [f"{MARKERS.get(row.backend, 'cross')}-open" for row in rows],
+            "color": "var(--muted)",
+            "size": 8,
+            "line": {"width": 1.5},
+        },
         **_coordinates(rows),
     }
 

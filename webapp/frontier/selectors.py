@@ -9,7 +9,6 @@ from webapp.results.selectors import BoardFilters, FrontGroup, front_groups, res
 
 MOST_POINTS = 2000
 MOST_ASIDE = 50
-HEAVY_COLUMNS = ("evaluation__result", "latency__result", "exported_model__manifest", "environment__record", "dataset_version__report")
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,11 @@ def frontier(filters: BoardFilters) -> Frontier | None:
         return None
     group = next((group for group in groups if group.key == filters.group), groups[0])
     inside = replace(filters, group=group.key, show="all", sort="p50_ms", page=1)
-    shown = result_query(inside).defer(*HEAVY_COLUMNS).exclude(backend="null")
+    shown = result_query(inside).select_related(None).exclude(backend="null")
     drawable = shown.filter(complete=True)
     newest = list(drawable.order_by("-on_front", "-id")[:MOST_POINTS])
     newest.sort(key=lambda row: (row.p50_ms, row.id))
-    whole_group = result_query(BoardFilters(group=group.key, show="all", sort="p50_ms")).defer(*HEAVY_COLUMNS)
+    whole_group = result_query(BoardFilters(group=group.key, show="all", sort="p50_ms")).select_related(None)
     return Frontier(
         group=group,
         others=[other for other in groups if other.key != group.key],

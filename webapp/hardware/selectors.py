@@ -43,3 +43,13 @@ def lease_host(*, host: str, boot_id: str) -> str:
 def host_alone(host: str) -> HostLease | None:
     """Return the live lease by which one job has this host alone, if there is one."""
     return HostLease.objects.filter(host=host, exclusive=True, expires_at__gt=Now()).first()
+
+
+def former_worker(name: str) -> Worker | None:
+    """Return what is known of a worker's last process."""
+    return Worker.objects.filter(name=name).first()
+
+
+def name_taken(*, name: str, host: str, boot_id: str) -> bool:
+    """Say whether a living worker on another machine has this name."""
+    return living_workers().filter(name=name).exclude(host=host, boot_id=boot_id).exists()

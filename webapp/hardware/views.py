@@ -13,6 +13,7 @@ from django.shortcuts import render
 from webapp.hardware.models import Environment, HostLease, Worker
 from webapp.hardware.selectors import lease_host, living_workers
 
+NAMES = {"cpu": "CPU"}
 UNITS = {"_percent": " %", "_gb": " GB"}
 
 
@@ -63,8 +64,8 @@ def _load_facts(load: dict[str, Any]) -> list[tuple[str, str]]:
     facts = []
     for key, value in load.items():
         unit = next((shown for suffix, shown in UNITS.items() if key.endswith(suffix)), None)
-        name = key.removesuffix("_percent").removesuffix("_gb").replace("_", " ").capitalize()
+        name = key.removesuffix("_percent").removesuffix("_gb").replace("_", " ")
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        facts.append((name, f"{value:g}{unit or ''}"))
+        facts.append((NAMES.get(name, name.capitalize()), f"{value:g}{unit or ''}"))
     return facts

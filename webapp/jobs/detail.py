@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,20 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.urls import reverse
 
 from webapp.datasets.models import DatasetVersion
-from webapp.jobs.listing import JobRow, job_rows, with_last_worker
+from webapp.jobs.listing import JobRow, job_rows
 from webapp.jobs.live import event_data
 from webapp.jobs.models import Job, JobAttempt, JobEvent, JobOutput
-from webapp.jobs.presentation import FAILURE_REMEDIES, KIND_TITLES, about, duration_seconds, job_title, progress_percent, progress_words
-from webapp.jobs.presentation import proof_words, shown_event
+from webapp.jobs.presentation import (
+    FAILURE_REMEDIES,
+    KIND_TITLES,
+    about,
+    duration_seconds,
+    job_title,
+    progress_percent,
+    progress_words,
+    proof_words,
+    shown_event,
+)
 from webapp.jobs.selectors import estimate_seconds, log_text, why_waiting
 from webapp.jobs.states import FINAL, FailureKind, State
 from webapp.templatetags.show import backend_title, model_title
@@ -35,14 +45,15 @@ class Link:
 def job_panel(job: Job) -> dict[str, Any]:
     """Return what changes when a job moves: state, what it does or why it does not, what can be done about it, what it made."""
     outputs = list(JobOutput.objects.filter(job=job).select_related("artifact").order_by("id"))
+    attempts = _attempts(job)
     return {
         "job": job,
         "title": job_title(job),
         "kind": KIND_TITLES.get(job.kind, job.kind),
-        "worker": job.worker or job.last_worker or "",  # type: ignore[attr-defined]
+        "worker": job.worker or (attempts[0][0].worker if attempts else ""),
         "final": job.state in FINAL,
         "duration": duration_seconds(job),
-        "attempts": _attempts(job),
+        "attempts": attempts,
         "outputs": [output for output in outputs if output.role != "log"],
         "links": results_of(job, outputs),
         "can_cancel": job.state not in FINAL and job.state != State.CANCELLING,
@@ -61,7 +72,11 @@ def _now(job: Job) -> dict[str, Any]:
     if job.state == State.FAILED:
         lines = (job.log_tail or log_text(job)).splitlines()
         remedy = FAILURE_REMEDIES.get(job.failure_kind, "")
-        return {"failure_kind": FailureKind(job.failure_kind).label if job.failure_kind else "", "remedy": remedy, "tail": "\n".join(lines[-TAIL_LINES:])}
+        return {
+            "failure_kind": FailureKind(job.failure_kind).label if job.failure_kind else "",
+            "remedy": remedy,
+            "tail": "\n".join(lines[-TAIL_LINES:]),
+        }
     return {}
 
 
@@ -76,6 +91,7 @@ def job_record(job: Job) -> dict[str, Any]:
     log = log_text(job)
     return {
         "asked": _asked(job),
+        "spec_text": json.dumps(job.spec, indent=2),
         "needs": _others(job.dependencies.values_list("needs_id", flat=True)),
         "dependents": _others(job.dependents.values_list("job_id", flat=True)),
         "events": [shown_event(event) for event in moves],
@@ -87,7 +103,7 @@ def job_record(job: Job) -> dict[str, Any]:
 
 
 def _others(ids: Any) -> list[JobRow]:
-    return job_rows(list(with_last_worker(Job.objects.filter(pk__in=set(ids)).order_by("id"))))
+    return job_rows(list(Job.objects.filter(pk__in=set(ids)).order_by("id")))
 
 
 def _asked(job: Job) -> list[tuple[str, str, str]]:
@@ -97,7 +113,11 @@ def _asked(job: Job) -> list[tuple[str, str, str]]:
     found += [("Backend", backend_title(spec["backend"]), "")] if spec.get("backend") else []
     if isinstance(spec.get("dataset"), dict):
         found.append(("Data set", *_dataset_link(spec["dataset"])))
-    found += [(label, str(spec[name]).replace("_", " "), "") for name, label in (("split", "Split"), ("scenario", "Scenario"), ("duration", "Duration")) if spec.get(name)]
+    found += [
+        (label, str(spec[name]).replace("_", " "), "")
+        for name, label in (("split", "Split"), ("scenario", "Scenario"), ("duration", "Duration"))
+        if spec.get(name)
+    ]
     recipe = spec.get("recipe") or {}
     if recipe.get("max_minutes"):
         found.append(("Training", f"at most {recipe['max_minutes']:g} min", ""))
@@ -132,7 +152,9 @@ def results_of(job: Job, outputs: list[JobOutput]) -> list[Link]:
     except ObjectDoesNotExist:
         pair = None
     if pair is not None:
-        links.append(Link("The result on the board" if pair.complete else "The result, not yet complete", reverse("result-detail", args=[pair.uuid])))
+        links.append(
+            Link("The result on the board" if pair.complete else "The result, not yet complete", reverse("result-detail", args=[pair.uuid]))
+        )
     return links
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import F, OuterRef, QuerySet, Subquery, Window
+from django.db.models import F, Window
 from django.db.models.functions import RowNumber
 
 from webapp.hardware.selectors import lanes_served
@@ -20,10 +20,11 @@ LONGEST_REASON = 160
 
 @dataclass(frozen=True)
 class JobRow:
-    """One job as a list shows it."""
+    """One job as a list shows it; `worker` is that of the newest attempt (a job that has ended is nobody's any more)."""
 
     job: Job
     words: str
+    worker: str
 
     @property
     def title(self) -> str:
@@ -41,26 +42,16 @@ class JobRow:
         return progress_percent(self.job.progress) if self.job.state in (State.RUNNING, State.CANCELLING) else None
 
     @property
-    def worker(self) -> str:
-        """Return the worker of the newest attempt; a job that has ended is nobody's any more."""
-        return self.job.worker or getattr(self.job, "last_worker", None) or ""
-
-    @property
     def quiet(self) -> bool:
         """Say whether the words may step back."""
         return self.job.state in (State.SUCCEEDED, State.CANCELLED, State.QUEUED, State.WAITING)
 
 
-def with_last_worker(jobs: QuerySet[Job]) -> QuerySet[Job]:
-    """Add `last_worker`, the worker of the newest attempt."""
-    newest = JobAttempt.objects.filter(job=OuterRef("pk")).order_by("-number").values("worker")[:1]
-    return jobs.annotate(last_worker=Subquery(newest))
-
-
 def job_rows(jobs: Sequence[Job]) -> list[JobRow]:
     """Return the rows of these jobs, in their order."""
     queue = _QueueWords(jobs)
-    return [JobRow(job=job, words=_words(job, queue)) for job in jobs]
+    workers = dict(JobAttempt.objects.filter(job__in=jobs).order_by("number").values_list("job_id", "worker"))
+    return [JobRow(job=job, words=_words(job, queue), worker=job.worker or workers.get(job.pk, "")) for job in jobs]
 
 
 def _words(job: Job, queue: _QueueWords) -> str:
@@ -68,7 +59,7 @@ def _words(job: Job, queue: _QueueWords) -> str:
         case State.RUNNING:
             return progress_words(job.progress)
         case State.CANCELLING:
-            return "cancelling: its processes are being ended"
+            return "its processes are being ended"
         case State.QUEUED | State.WAITING:
             return queue.words(job)
         case State.SUCCEEDED:
@@ -76,7 +67,7 @@ def _words(job: Job, queue: _QueueWords) -> str:
         case State.FAILED:
             return _shortened(job.failure_message)
         case _:
-            return _shortened(job.failure_message) or "cancelled by a person"
+            return _shortened(job.failure_message) or "cancelled on request"
 
 
 def _shortened(text: str) -> str:
@@ -113,5 +104,5 @@ def _unfinished_needs(ids: list[int]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = defaultdict(list)
     rows = JobDependency.objects.filter(job__in=ids).exclude(needs__state=State.SUCCEEDED).order_by("needs_id")
     for job_id, kind, title in rows.values_list("job_id", "needs__kind", "needs__title").distinct():
-        found[job_id].append(f"{KIND_TITLES.get(kind, kind).lower()} {title}".strip())
+        found[job_id].append(f"the {KIND_TITLES.get(kind, kind).lower()} of {job_title(Job(kind=kind, title=title))}")
     return found

@@ -20,7 +20,7 @@ from django.db import DatabaseError, connection
 from django.db.models import Max
 
 from webapp.jobs.models import Job, JobEvent, JobLog
-from webapp.jobs.presentation import progress_percent, progress_words
+from webapp.jobs.presentation import progress_percent, progress_words, shown_event
 from webapp.jobs.states import FINAL
 
 POLL_SECONDS = 1.0
@@ -162,7 +162,15 @@ def _news(job: dict[str, Any], log: dict[str, int], behind: dict[int, int]) -> N
 
 def event_data(event: JobEvent) -> dict[str, Any]:
     """Return an event as pages get it, in the page itself and in the stream."""
-    return {"seq": event.seq, "type": event.type, "attempt": event.attempt, "at": event.created_at.isoformat(), "data": event.data}
+    words = shown_event(event).words
+    return {
+        "seq": event.seq,
+        "type": event.type,
+        "attempt": event.attempt,
+        "at": event.created_at.isoformat(),
+        "data": event.data,
+        "words": words,
+    }
 
 
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, Poller] = WeakKeyDictionary()

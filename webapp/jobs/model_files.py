@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +26,7 @@ class ModelFile:
     model: str
     job_title: str
     made_at: datetime | None
+    classes: tuple[str, ...] = ()
 
     @property
     def backend(self) -> str:
@@ -46,7 +48,15 @@ def model_files(*, roles: tuple[str, ...]) -> list[ModelFile]:
     rows = (
         JobOutput.objects.filter(role__in=roles, job__state=State.SUCCEEDED)
         .order_by("-id")
-        .values("artifact_id", "name", "role", "job__title", "job__finished_at", "job__result__manifest__model")
+        .values(
+            "artifact_id",
+            "name",
+            "role",
+            "job__title",
+            "job__finished_at",
+            "job__result__manifest__model",
+            "job__result__manifest__classes",
+        )
     )
     files: dict[str, ModelFile] = {}
     for row in rows[:MOST_LISTED]:
@@ -54,7 +64,7 @@ def model_files(*, roles: tuple[str, ...]) -> list[ModelFile]:
     return list(files.values())
 
 
-def _model_file(row: dict[str, Any]) -> ModelFile:
+def _model_file(row: Mapping[str, Any]) -> ModelFile:
     return ModelFile(
         sha256=row["artifact_id"],
         name=row["name"],
@@ -62,4 +72,5 @@ def _model_file(row: dict[str, Any]) -> ModelFile:
         model=row["job__result__manifest__model"] or "",
         job_title=row["job__title"],
         made_at=row["job__finished_at"],
+        classes=tuple(row["job__result__manifest__classes"] or ()),
     )

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from detection_core.catalogue.scenarios import DURATIONS
-from detection_core.schemas.specs import BenchmarkSpec, JobSpec, TrainSpec
+from detection_core.schemas.specs import BenchmarkSpec, JobSpec, TrainSpec, parse_spec
 from webapp.jobs.models import Job
 from webapp.jobs.presentation import about
 from webapp.jobs.selectors import estimate_seconds, what_cannot_run
 from webapp.jobs.services import PlannedJob
+from webapp.jobs.states import State
 
 NOUNS = {
     "import": ("import", "imports"),
@@ -25,6 +26,8 @@ NOUNS = {
 FIRST_GUESS_S = {"import": 20.0, "export": 15.0, "evaluate": 30.0, "train": 1200.0}
 AROUND_A_TRAINING_S = 25.0
 AROUND_A_MEASUREMENT_S = 8.0
+
+Known = dict[tuple[str, ...], float]
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,8 @@ class PlanSummary:
 def plan_summary(planned: list[PlannedJob]) -> PlanSummary:
     """Say how many jobs of which kinds, how long they will take one after the other, and which no living worker can run."""
     lane = planned[0].lane
-    known: dict[tuple[str, str], float] = {}
-    seconds = sum(_seconds(job, known) for job in planned)
+    known: Known = {}
+    seconds = sum(_seconds(job.spec, job.lane, known) for job in planned)
     count = f"{len(planned)} jobs: {_kinds(planned)}" if len(planned) > 1 else _kinds(planned)
     return PlanSummary(words=f"{count}; {about(seconds)} on lane {lane}", problems=_problems(planned))
 
@@ -64,19 +67,35 @@ def _detail(specs: Iterable[JobSpec]) -> str:
     return ""
 
 
-def _seconds(planned: PlannedJob, known: dict[tuple[str, str], float]) -> float:
-    """Estimate one job; `known` keeps what the past said of this kind and model."""
-    spec = planned.spec
+def remaining_seconds(jobs: Iterable[Job]) -> float:
+    """Estimate how long jobs that have not ended will take, one after the other."""
+    known: Known = {}
+    total = 0.0
+    for job in jobs:
+        if job.state in (State.QUEUED, State.WAITING):
+            total += _seconds(parse_spec(job.spec), job.lane, known)
+        elif job.state == State.RUNNING:
+            eta = job.progress.get("eta_s")
+            total += _seconds(parse_spec(job.spec), job.lane, known) if eta is None else eta
+    return total
+
+
+def _seconds(spec: JobSpec, lane: str, known: Known) -> float:
+    """Estimate one job; `known` keeps what the past said of jobs of this kind."""
     if isinstance(spec, TrainSpec) and spec.recipe.max_minutes:
         return spec.recipe.max_minutes * 60 + AROUND_A_TRAINING_S
+    key = (spec.kind, *(getattr(spec, name, "") for name in ("model", "backend", "duration")))
+    if key not in known:
+        past = estimate_seconds(Job(kind=spec.kind, spec=spec.to_dict(), lane=lane))
+        known[key] = past if past is not None else _first_guess(spec)
+    return known[key]
+
+
+def _first_guess(spec: JobSpec) -> float:
     if isinstance(spec, BenchmarkSpec):
         rule = DURATIONS[spec.duration]
         return rule.runs * rule.max_seconds + AROUND_A_MEASUREMENT_S
-    key = (spec.kind, str(getattr(spec, "model", "")))
-    if key not in known:
-        past = estimate_seconds(Job(kind=spec.kind, spec=spec.to_dict(), lane=planned.lane))
-        known[key] = past if past is not None else FIRST_GUESS_S.get(spec.kind, 60.0)
-    return known[key]
+    return FIRST_GUESS_S.get(spec.kind, 60.0)
 
 
 def _problems(planned: list[PlannedJob]) -> tuple[str, ...]:
@@ -88,4 +107,7 @@ def _problems(planned: list[PlannedJob]) -> tuple[str, ...]:
         if asked not in answers:
             answers[asked] = what_cannot_run(job.spec, job.lane)
         found.update([answers[asked]] if answers[asked] else [])  # type: ignore[list-item]
-    return tuple(f"{count} of {len(planned)} cannot run now. {why}" if len(planned) > 1 else f"It cannot run now. {why}" for why, count in found.items())
+    return tuple(
+        f"{count} of {len(planned)} cannot run now. {why}" if len(planned) > 1 else f"It cannot run now. {why}"
+        for why, count in found.items()
+    )

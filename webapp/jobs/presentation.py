@@ -9,8 +9,8 @@ from typing import Any
 from django.utils import timezone
 
 from webapp.jobs.models import Job, JobEvent
-from webapp.jobs.states import FINAL, State
-from webapp.templatetags.show import bytesize
+from webapp.jobs.states import FINAL
+from webapp.templatetags.show import backend_title, bytesize, model_title
 
 KIND_TITLES = {
     "import": "Import",
@@ -29,8 +29,9 @@ FAILURE_REMEDIES = {
 
 
 def job_title(job: Job) -> str:
-    """Name a job: its title, or its kind where it has none."""
-    return job.title or KIND_TITLES.get(job.kind, job.kind)
+    """Name a job: its title with detector and backend as pages write them, or its kind where it has none."""
+    parts = [backend_title(model_title(part)) for part in job.title.split(" · ")]
+    return " · ".join(parts) or KIND_TITLES.get(job.kind, job.kind)
 
 
 def progress_percent(progress: dict[str, Any]) -> float | None:
@@ -79,7 +80,9 @@ class ShownEvent:
 
 def shown_event(event: JobEvent) -> ShownEvent:
     """Put an event into words."""
-    return ShownEvent(seq=event.seq, at=event.created_at, attempt=event.attempt, kind=event.type, words=_event_words(event.type, event.data))
+    return ShownEvent(
+        seq=event.seq, at=event.created_at, attempt=event.attempt, kind=event.type, words=_event_words(event.type, event.data)
+    )
 
 
 def _event_words(kind: str, data: dict[str, Any]) -> str:

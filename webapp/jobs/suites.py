@@ -7,12 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from webapp.jobs.listing import JobRow
-from webapp.jobs.models import Job
+from webapp.jobs.plan import remaining_seconds
+from webapp.jobs.presentation import about
 from webapp.jobs.states import FINAL, State
 from webapp.templatetags.show import backend_title
 
 STEPS = ("import", "train", "export", "evaluate", "benchmark", "score", "probe")
-STEP_TITLES = {"import": "Import", "train": "Train", "export": "Export", "evaluate": "Evaluate", "benchmark": "Time", "score": "Score", "probe": "Probe"}
+STEP_TITLES = {
+    "import": "Import",
+    "train": "Train",
+    "export": "Export",
+    "evaluate": "Evaluate",
+    "benchmark": "Time",
+    "score": "Score",
+    "probe": "Probe",
+}
 
 Step = tuple[str, str]
 
@@ -29,6 +38,11 @@ class Matrix:
     def titles(self) -> list[tuple[str, str]]:
         """Return each column's step and backend as pages write them."""
         return [(STEP_TITLES.get(kind, kind), backend_title(backend) if backend else "") for kind, backend in self.steps]
+
+    @property
+    def titled_rows(self) -> list[tuple[str, list[tuple[str, str, JobRow | None]]]]:
+        """Return each model with its cells, each cell with the titles of its column (a phone shows them beside it)."""
+        return [(model, [(*title, cell) for title, cell in zip(self.titles, cells, strict=True)]) for model, cells in self.rows]
 
 
 def suite_matrix(rows: Sequence[JobRow]) -> Matrix:
@@ -55,14 +69,21 @@ class SuiteState:
     total: int
     words: str
     final: bool
-    failed: int
+    failures: tuple[JobRow, ...]
 
 
-def suite_state(jobs: Sequence[Job]) -> SuiteState:
-    """Count a suite's jobs by state, in words."""
+def suite_state(rows: Sequence[JobRow]) -> SuiteState:
+    """Count a suite's jobs by state, in words, with the time that is left."""
+    jobs = [row.job for row in rows]
     counts = Counter(job.state for job in jobs)
     done = sum(counts[state] for state in FINAL)
     named = ((State.RUNNING, "running"), (State.CANCELLING, "cancelling"), (State.QUEUED, "queued"), (State.WAITING, "waiting"))
     ended = ((State.FAILED, "failed"), (State.CANCELLED, "cancelled"))
-    parts = [f"{counts[State.SUCCEEDED]} of {len(jobs)} jobs done", *(f"{counts[state]} {word}" for state, word in (*named, *ended) if counts[state])]
-    return SuiteState(done=done, total=len(jobs), words=", ".join(parts), final=done == len(jobs), failed=counts[State.FAILED])
+    parts = [
+        f"{counts[State.SUCCEEDED]} of {len(jobs)} jobs done",
+        *(f"{counts[state]} {word}" for state, word in (*named, *ended) if counts[state]),
+    ]
+    if done < len(jobs):
+        parts.append(f"{about(remaining_seconds(jobs))} left")
+    failures = tuple(row for row in rows if row.job.state == State.FAILED)
+    return SuiteState(done=done, total=len(jobs), words=", ".join(parts), final=done == len(jobs), failures=failures)

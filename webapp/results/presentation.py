@@ -24,6 +24,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "ar_medium": ("AR medium", "the same for objects from 32 × 32 to 96 × 96 px"),
     "ar_large": ("AR large", "the same for objects over 96 × 96 px"),
 }
+STAGES = {"preprocess": "preprocess", "h2d": "copy to the device", "forward": "forward", "d2h": "copy back", "postprocess": "postprocess, NMS"}
 EVALUATORS_DISAGREE = "the two evaluators differ by more than 0.000001 in one of the 12 numbers"
 
 
@@ -58,11 +59,18 @@ def stage_rows(latency: LatencyMeasurement | None) -> list[Stage]:
     """Return the stages of a measurement in their order, [] where none were timed."""
     if latency is None:
         return []
-    stages = latency.result.get("stages_ms") or {}
-    whole = sum(stage["p50"] for stage in stages.values()) or 1.0
+    found = latency.result.get("stages_ms") or {}
+    # The database does not keep the order of an object's keys.
+    names = [name for name in STAGES if name in found] + sorted(set(found) - set(STAGES))
+    whole = sum(stage["p50"] for stage in found.values()) or 1.0
     return [
-        Stage(name=name.replace("_", " "), p50=stage["p50"], p95=stage["p95"], share=round(100 * stage["p50"] / whole, 1))
-        for name, stage in stages.items()
+        Stage(
+            name=STAGES.get(name, name.replace("_", " ")),
+            p50=found[name]["p50"],
+            p95=found[name]["p95"],
+            share=round(100 * found[name]["p50"] / whole, 1),
+        )
+        for name in names
     ]
 
 

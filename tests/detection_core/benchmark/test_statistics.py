@@ -109,4 +109,4 @@ def test_rank_correlation_by_hand():
     assert spearman(np.array([4, 3, 2, 1])) == pytest.approx(-1)
     assert spearman(np.array([5, 5, 5])) == 0
     assert spearman(np.array([1, 3, 2])) == pytest.approx(0.5)
-    assert spearman(np.array([1, 1, 2])) == pytest.approx(math.sqrt(3) / 2)
+    assert spearman(np.array([1, 1, 2, 3])) == pytest.approx(4.5 / math.sqrt(5 * 4.5))  # ranks 0.5, 0.5, 2, 3

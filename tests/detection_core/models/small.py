@@ -23,7 +23,7 @@ def small(name: str, *, classes=CLASSES, side: int = SIDE, seed: int = 0):
     return adapter, adapter.build()
 
 
-def perturbed(name: str, *, classes=CLASSES, side: int = SIDE, scale: float = 0.3):
+def perturbed(name: str, *, classes=CLASSES, side: int = SIDE, scale: float = 0.1):
     """The same with scores that differ from place to place: random initial heads give every place the same."""
     adapter, model = small(name, classes=classes, side=side)
     with torch.no_grad():

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 
+from detection_core.build import load_checkpoint
+from detection_core.data.canonical import write_canonical
 from detection_core.evaluation.coco_files import read_detections
 from detection_core.evaluation.coco_metrics import coco_metrics
+from detection_core.export.onnx_export import export_onnx, onnx_manifest
 from detection_core.operations import evaluate as module
 from detection_core.operations.context import Stopped, file_sha256
 from detection_core.operations.evaluate import run
@@ -27,6 +31,12 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture
 def spec(checkpoint, tmp_path):
     return EvaluateSpec(artifact=InputFile(ref=str(checkpoint)), backend="eager", dataset=InputFile(ref=str(write_yolo(tmp_path))))
+
+
+def exported(checkpoint, path):
+    adapter, model, manifest = load_checkpoint(checkpoint)
+    export_onnx(adapter, model, onnx_manifest(manifest, parent_sha256=file_sha256(checkpoint)), path)
+    return path
 
 
 def warnings(job):
@@ -64,6 +74,21 @@ def test_the_detections_file_gives_the_metrics_of_the_result(spec, job):
     rows, foreign = read_detections(job.out / file.path, ground_truth)
     assert file.role == "detections" and foreign == 0 and len(rows) == result.detections > 0
     assert coco_metrics(ground_truth, rows) == (result.metrics, result.per_class)
+
+
+@pytest.mark.parametrize("backend", ["eager", "onnxruntime"])
+def test_files_named_only_by_their_hash_give_the_same_numbers(spec, job, checkpoint, tmp_path, backend):
+    model = checkpoint if backend == "eager" else exported(checkpoint, tmp_path / "model.onnx")
+    spec = spec.model_copy(update={"artifact": InputFile(ref=str(model)), "backend": backend})
+    write_canonical(job.dataset(spec.dataset), tmp_path / "dataset.tar")
+    job.inputs.mkdir()
+    hashes = {}
+    for name, path in (("artifact", model), ("dataset", tmp_path / "dataset.tar")):
+        hashes[name] = InputFile(sha256=file_sha256(path), name=path.name)
+        shutil.copy(path, job.inputs / file_sha256(path))
+    by_path, by_hash = run(spec, job), run(spec.model_copy(update=hashes), job)
+    assert by_path.metrics == by_hash.metrics and by_path.dataset_sha256 == by_hash.dataset_sha256
+    assert by_path.files[0].sha256 == by_hash.files[0].sha256
 
 
 def test_the_same_job_gives_the_same_bytes(spec, job):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,7 +15,7 @@ from detection_core.schemas.results import JobResult
 from webapp.artifacts.models import Artifact
 from webapp.jobs.models import Job, JobDependency, JobOutput
 from webapp.jobs.queue import wake_up
-from webapp.jobs.services.moves import OWNED, NotOwner, attempt_end, clean, dependents_cancel, move
+from webapp.jobs.services.moves import OWNED, NotOwner, attempt_end, clean, dependents_cancel, move, state_drop
 from webapp.jobs.states import FailureKind, State
 
 Outputs = Mapping[str, Artifact]
@@ -22,10 +23,14 @@ Outputs = Mapping[str, Artifact]
 
 @transaction.atomic
 def job_succeed(*, job: Job, attempt: int, result: JobResult, outputs: Outputs) -> Job:
-    """End a job well: keep its result and outputs, release what waited for it. Raises NotOwner."""
-    moved = move(job.pk, State.SUCCEEDED, attempt=attempt, result=clean(result.to_dict()), progress={"fraction": 1.0, "message": "done"})
+    """End a job well: keep its result and outputs, release what waited for it, drop its saved state. Raises NotOwner."""
+    former = Job.objects.values_list("resume_sha256", flat=True).get(pk=job.pk)
+    changes = {"result": clean(result.to_dict()), "progress": {"fraction": 1.0, "message": "done"}, "resume_sha256": ""}
+    moved = move(job.pk, State.SUCCEEDED, of_attempt=attempt, **changes)
     if moved is None:
         raise NotOwner
+    if former:
+        transaction.on_commit(partial(state_drop, former), robust=True)
     attempt_end(moved, attempt, outcome="succeeded")
     names: dict[str, str] = {file.role: PurePosixPath(file.path).name for file in result.files}
     outputs_keep(moved, outputs, names)
@@ -37,7 +42,7 @@ def job_succeed(*, job: Job, attempt: int, result: JobResult, outputs: Outputs) 
 def job_fail(*, job: Job, attempt: int, kind: str, message: str, log_tail: str = "", outputs: Outputs | None = None) -> Job:
     """End a job with a failure: whose it is to mend, a sentence, the end of the log. What waited for it is cancelled. Raises NotOwner."""
     told = {"failure_kind": FailureKind(kind), "failure_message": clean(message), "log_tail": clean(log_tail), "why": message}
-    moved = move(job.pk, State.FAILED, attempt=attempt, only_from=OWNED, **told)
+    moved = move(job.pk, State.FAILED, of_attempt=attempt, only_from=OWNED, **told)
     if moved is None:
         raise NotOwner
     attempt_end(moved, attempt, outcome="failed", reason=message)
@@ -52,7 +57,7 @@ def job_requeue(*, job: Job, attempt: int, reason: str) -> Job:
 
     A job that was being cancelled is cancelled instead. Raises NotOwner.
     """
-    moved = move(job.pk, State.QUEUED, attempt=attempt, only_from=[State.RUNNING], why=reason, progress={})
+    moved = move(job.pk, State.QUEUED, of_attempt=attempt, only_from=[State.RUNNING], why=reason, progress={})
     if moved is None:
         return job_cancelled(job=job, attempt=attempt, proof={"processes_gone": True, "reason": reason})
     attempt_end(moved, attempt, outcome="given back", reason=reason)
@@ -77,7 +82,7 @@ def job_lost(*, job: Job, attempt: int, reason: str, most: int | None = None, ki
         Job.objects.filter(pk=job.pk).update(lost_attempts=F("lost_attempts") + 1)
         return job_fail(job=job, attempt=attempt, kind=kind, message=message, log_tail=log_tail)
     changes = {"progress": {}, "lost_attempts": F("lost_attempts") + 1}
-    moved = move(job.pk, State.QUEUED, attempt=attempt, only_from=[State.RUNNING], why=reason, **changes)
+    moved = move(job.pk, State.QUEUED, of_attempt=attempt, only_from=[State.RUNNING], why=reason, **changes)
     if moved is None:
         raise NotOwner
     attempt_end(moved, attempt, outcome="lost", reason=reason)
@@ -88,7 +93,7 @@ def job_lost(*, job: Job, attempt: int, reason: str, most: int | None = None, ki
 @transaction.atomic
 def job_cancelled(*, job: Job, attempt: int, proof: dict[str, Any], outputs: Outputs | None = None) -> Job:
     """End a cancelled job once its processes are gone; `proof` says how that was seen. Raises NotOwner."""
-    moved = move(job.pk, State.CANCELLED, attempt=attempt, only_from=[State.CANCELLING], why=_told(proof))
+    moved = move(job.pk, State.CANCELLED, of_attempt=attempt, only_from=[State.CANCELLING], why=_told(proof))
     if moved is None:
         raise NotOwner
     attempt_end(moved, attempt, outcome="cancelled", proof=proof)
@@ -132,6 +137,6 @@ def release_if_ready(job_id: int) -> Job | None:
 
 def _told(proof: dict[str, Any]) -> str:
     if not proof.get("processes_gone"):
-        return str(proof.get("reason", ""))
+        return str(proof.get("reason") or "its processes could not be ended; look at the worker's machine")
     count, seconds = proof.get("processes"), proof.get("seconds")
     return f"{count} processes gone after {seconds:.1f} s" if count is not None and seconds is not None else str(proof.get("reason", ""))

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from webapp.artifacts.services import artifact_remove
 from webapp.hardware.services import host_lease_release
 from webapp.jobs.models import Job, JobAttempt, JobEvent
 from webapp.jobs.states import FINAL, MOVES, State
@@ -19,7 +20,7 @@ class NotOwner(Exception):
     """The job is no longer this attempt's: it ended, or another attempt owns it. Whatever was found is to be dropped."""
 
 
-def move(job_id: int, to: State, *, attempt: int | None = None, only_from: Iterable[State] | None = None, **changes: Any) -> Job | None:
+def move(job_id: int, to: State, *, of_attempt: int | None = None, only_from: Iterable[State] | None = None, **changes: Any) -> Job | None:
     """Move a job and return it, or None where it stands in no state from which this move is allowed (or in another attempt).
 
     `changes` are further columns; `why` and `by`, where given, are told in the event only. Runs inside the caller's transaction.
@@ -27,7 +28,7 @@ def move(job_id: int, to: State, *, attempt: int | None = None, only_from: Itera
     told = {name: changes.pop(name) for name in ("why", "by") if name in changes}
     starts = {state for state, targets in MOVES.items() if to in targets}
     starts &= set(only_from) if only_from is not None else starts
-    owned = Q() if attempt is None else Q(attempt=attempt)
+    owned = Q() if of_attempt is None else Q(attempt=of_attempt)
     job = Job.objects.select_for_update(no_key=True).filter(owned, pk=job_id, state__in=starts).first()
     if job is None:
         return None
@@ -77,6 +78,12 @@ def dependents_cancel(job: Job, *, because: str) -> None:
     message = f"the job it waited for ({job.kind} {job.title or job.uuid}) {because}; retry that job and this one waits for it again"
     for pk in descendants(job):
         move(pk, State.CANCELLED, only_from=[State.WAITING], failure_message=message, why=message)
+
+
+def state_drop(sha256: str) -> None:
+    """Remove a saved state that no job goes on from any more."""
+    if not Job.objects.filter(Q(resume_sha256=sha256) | Q(kind="train", spec__resume__sha256=sha256)).exists():
+        artifact_remove(sha256=sha256)
 
 
 def clean(value: Any) -> Any:

@@ -13,10 +13,9 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from webapp.artifacts.models import Artifact
-from webapp.artifacts.services import artifact_remove
 from webapp.hardware.services import host_lease_renew, host_lease_take
 from webapp.jobs.models import Job, JobAttempt, JobLog
-from webapp.jobs.services.moves import OWNED, NotOwner, clean, event_add, move
+from webapp.jobs.services.moves import OWNED, NotOwner, clean, event_add, move, state_drop
 from webapp.jobs.states import TAKES_HOST_ALONE, State
 
 
@@ -98,12 +97,8 @@ def job_state_saved(*, job_id: int, attempt: int, artifact: Artifact) -> None:
         Job.objects.filter(pk=job_id).update(resume_sha256=artifact.sha256)
         if former != artifact.sha256:
             event_add(job_id, attempt, "state", {"sha256": artifact.sha256, "size": artifact.size})
-    if former and former != artifact.sha256 and not _state_in_use(former):
-        artifact_remove(sha256=former)
-
-
-def _state_in_use(sha256: str) -> bool:
-    return Job.objects.filter(Q(resume_sha256=sha256) | Q(kind="train", spec__resume__sha256=sha256)).exists()
+    if former and former != artifact.sha256:
+        state_drop(former)
 
 
 def _lease_end() -> Any:

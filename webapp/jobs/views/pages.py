@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET
 
 from webapp.jobs import selectors
 from webapp.jobs.detail import job_panel, job_record
-from webapp.jobs.listing import job_rows, with_last_worker
+from webapp.jobs.listing import job_rows
 from webapp.jobs.models import Job, Suite
 from webapp.jobs.presentation import KIND_TITLES
 from webapp.jobs.states import State
@@ -61,7 +61,7 @@ def job_list(request: HttpRequest) -> HttpResponse:
 @require_GET
 def job_detail(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Show one job; the live script asks for the panel alone after each move."""
-    job = get_object_or_404(with_last_worker(Job.objects.select_related("suite", "created_by")), uuid=uuid)
+    job = get_object_or_404(Job.objects.select_related("suite", "created_by"), uuid=uuid)
     if "panel" in request.GET:
         return render(request, "jobs/_panel.html", job_panel(job))
     return render(request, "jobs/detail.html", job_panel(job) | job_record(job))
@@ -71,9 +71,9 @@ def job_detail(request: HttpRequest, uuid: UUID) -> HttpResponse:
 def suite_detail(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Show a suite as a matrix of models and steps; polling ends when every job has."""
     suite = get_object_or_404(Suite.objects.select_related("created_by"), uuid=uuid)
-    rows = job_rows(list(with_last_worker(suite.jobs.order_by("id"))))
-    state = suite_state([row.job for row in rows])
-    context = {"suite": suite, "state": state, "matrix": suite_matrix(rows), "rows": rows}
+    rows = job_rows(list(suite.jobs.order_by("id")))
+    state = suite_state(rows)
+    context = {"suite": suite, "state": state, "matrix": suite_matrix(rows)}
     return polled_page(request, "jobs/suite.html", "jobs/_suite.html", context, final=state.final)
 
 

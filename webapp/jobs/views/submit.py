@@ -12,7 +12,9 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from detection_core.schemas.base import InvalidInput
 from webapp.accounts.models import User
-from webapp.jobs.forms import BenchmarkForm, EvaluateForm, ExportForm, MeasureForm, PipelineForm, QueueForm, StoredDataForm, TrainForm
+from webapp.jobs.forms.base import QueueForm
+from webapp.jobs.forms.pipeline import PipelineForm
+from webapp.jobs.forms.single import BenchmarkForm, EvaluateForm, ExportForm, MeasureForm, StoredDataForm, TrainForm
 from webapp.jobs.plan import PlanSummary, plan_summary
 from webapp.jobs.services import job_create, suite_create
 
@@ -41,13 +43,44 @@ class Lacking:
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("pipeline", "Pipeline", "Train several detectors on one data set, then measure how good and how fast each of them is.", "Queue the pipeline", PipelineForm),
-        Preset("train", "Train", "Train one detector on the train split, choose its best weights on val.", "Queue the training", TrainForm),
-        Preset("export", "Export", "Turn a checkpoint into an ONNX file and check that both answer alike.", "Queue the export", ExportForm),
-        Preset("evaluate", "Evaluate", "Measure the accuracy of a checkpoint or an exported file on a split.", "Queue the evaluation", EvaluateForm),
-        Preset("benchmark", "Time", "Measure the end-to-end latency of a checkpoint or an exported file on this hardware.", "Queue the measurement", BenchmarkForm),
+        Preset(
+            name="pipeline",
+            title="Pipeline",
+            lede="Train several detectors on one data set, then measure how good and how fast each of them is.",
+            button="Queue the pipeline",
+            form=PipelineForm,
+        ),
+        Preset(
+            name="train",
+            title="Train",
+            lede="Train one detector on the train split; its best weights are chosen on val.",
+            button="Queue the training",
+            form=TrainForm,
+        ),
+        Preset(
+            name="export",
+            title="Export",
+            lede="Turn a checkpoint into an ONNX file and check that both answer alike.",
+            button="Queue the export",
+            form=ExportForm,
+        ),
+        Preset(
+            name="evaluate",
+            title="Evaluate",
+            lede="Measure the accuracy of a checkpoint or an exported file on a split.",
+            button="Queue the evaluation",
+            form=EvaluateForm,
+        ),
+        Preset(
+            name="benchmark",
+            title="Time",
+            lede="Measure the end-to-end latency of a checkpoint or an exported file on one machine.",
+            button="Queue the measurement",
+            form=BenchmarkForm,
+        ),
     )
 }
+CHOSEN_BY_LINK = ("dataset", "model", "lane", "artifact", "checkpoint")
 
 
 @login_required
@@ -77,8 +110,8 @@ def _preset(request: HttpRequest) -> Preset:
 
 
 def _initial(request: HttpRequest) -> dict[str, object]:
-    """Let a link choose something beforehand: `?data=version:<uuid>`, `?models=<name>`."""
-    chosen: dict[str, object] = {name: request.GET[name] for name in ("data", "model", "lane", "artifact", "checkpoint") if request.GET.get(name)}
+    """Let a link choose something beforehand: `?dataset=version:<uuid>`, `?models=<name>`."""
+    chosen: dict[str, object] = {name: request.GET[name] for name in CHOSEN_BY_LINK if request.GET.get(name)}
     return chosen | ({"models": request.GET.getlist("models")} if "models" in request.GET else {})
 
 
@@ -103,7 +136,7 @@ def _lacking(form: QueueForm) -> Lacking | None:
     if isinstance(form, StoredDataForm) and not form.versions:
         words = "A single job reads a stored data set. Import one, or queue a pipeline, which can bring a built-in one along."
         return Lacking("No data set is stored yet", words, "Import a data set", reverse("dataset-import"))
-    if isinstance(form, ExportForm | MeasureForm) and not form.files:
+    if isinstance(form, ExportForm | MeasureForm) and not form.made:
         words = "Checkpoints and exported files that jobs make can be chosen here. Train a detector first."
         return Lacking("There is no model file yet", words, "Queue a training", reverse("job-new") + "?kind=train")
     return None

@@ -23,6 +23,11 @@ function tellLocalTimes(root) {
   for (const time of root.querySelectorAll("time[datetime]")) time.title = exact.format(new Date(time.dateTime));
 }
 
+// What scrolls must be reachable by keyboard.
+function markScrollable(root) {
+  for (const wrap of root.querySelectorAll(".table-wrap")) if (wrap.scrollWidth > wrap.clientWidth + 1) wrap.tabIndex = 0;
+}
+
 function restoreFields() {
   for (const field of document.querySelectorAll("form.chips :disabled")) field.disabled = false;
 }
@@ -44,6 +49,11 @@ document.addEventListener("click", copyText);
 document.addEventListener("change", applyChips);
 document.addEventListener("submit", leaveOutEmptyFields);
 addEventListener("pageshow", restoreFields);
-document.addEventListener("htmx:afterSwap", (event) => tellLocalTimes(event.target));
+document.addEventListener("htmx:afterSwap", (event) => {
+  tellLocalTimes(event.target);
+  markScrollable(event.target);
+});
 tellLocalTimes(document);
+markScrollable(document);
+addEventListener("resize", () => markScrollable(document));
 for (const button of document.querySelectorAll("button[data-copy]")) button.hidden = false;

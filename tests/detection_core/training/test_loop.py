@@ -1,0 +1,123 @@
+"""The loop: learning rate, time limit, seeds, divergence."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from detection_core.schemas.base import InvalidInput
+from detection_core.schemas.recipe import Recipe
+from detection_core.training import loop
+from detection_core.training.ema import WeightAverage
+from detection_core.training.loop import TrainingDiverged, learning_rate, run_training, step_seed
+from tests.detection_core.training.small import small_recipe, start
+
+
+class Clock:
+    """Stands in for the time module: each reading is `tick` seconds after the one before."""
+
+    def __init__(self, tick):
+        self.now, self.tick = 0.0, tick
+
+    def monotonic(self):
+        self.now += self.tick
+        return self.now
+
+
+class Watch:
+    """Remembers what a hook sees."""
+
+    def __init__(self):
+        self.steps, self.epochs, self.lrs = [], [], []
+
+    def after_step(self, run):
+        self.steps.append((run.epoch, run.step_in_epoch))
+        self.lrs.append(run.optimizer.param_groups[0]["lr"])
+
+    def after_epoch(self, run):
+        self.epochs.append(run.epoch)
+
+
+def test_the_learning_rate_rises_then_falls_along_a_cosine():
+    recipe = Recipe(lr=0.1, warmup_fraction=0.1, final_lr_fraction=0.02)
+    assert learning_rate(0.0, recipe) == pytest.approx(0.001)
+    assert learning_rate(0.05, recipe) == pytest.approx(0.05)
+    assert learning_rate(0.1, recipe) == pytest.approx(0.1)
+    assert learning_rate(0.55, recipe) == pytest.approx(0.051)
+    assert learning_rate(1.0, recipe) == pytest.approx(0.002)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 1.0])
+def test_the_learning_rate_is_defined_with_no_warm_up_and_with_nothing_else(warmup):
+    rates = [learning_rate(fraction, Recipe(lr=0.1, warmup_fraction=warmup)) for fraction in (0.0, 0.5, 1.0)]
+    assert all(0 < rate <= 0.1 for rate in rates)
+
+
+def test_hooks_see_every_step_and_every_epoch(squares):
+    run, batches, _ = start(small_recipe(), squares)
+    watch = Watch()
+    run_training(run, batches.epoch, [watch])
+    assert watch.steps == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3)]
+    assert watch.epochs == [0, 1]
+    assert (run.epoch, run.step, run.images) == (2, 6, 20)
+    assert watch.lrs[0] < watch.lrs[1] > watch.lrs[-1]
+
+
+def test_training_ends_within_an_epoch_when_the_time_is_up_and_keeps_the_reserve(squares, monkeypatch):
+    run, batches, _ = start(small_recipe(epochs=1000, max_minutes=1), squares)
+    clock = Clock(tick=0.5)
+    monkeypatch.setattr(loop.time, "monotonic", clock.monotonic)
+    run.started, run.reserve_s = clock.monotonic(), 20.0
+    watch = Watch()
+    run_training(run, batches.epoch, [watch])
+    assert 40 <= clock.now <= 45
+    assert run.step > 3 and run.fraction == 1.0
+    assert watch.lrs[-1] < 0.2 * max(watch.lrs)
+
+
+def test_time_of_earlier_attempts_counts(squares, monkeypatch):
+    run, batches, _ = start(small_recipe(epochs=1000, max_minutes=1), squares)
+    run.carried_s = 61.0
+    run_training(run, batches.epoch, [])
+    assert run.step == 0
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_a_remedy(squares):
+    run, batches, _ = start(small_recipe(lr=10, warmup_fraction=0, grad_clip=None, epochs=50), squares)
+    with pytest.raises(TrainingDiverged, match=r"became (nan|inf) at step \d+ \(epoch \d+\).*lower 'lr'"):
+        run_training(run, batches.epoch, [])
+    assert issubclass(TrainingDiverged, InvalidInput)
+
+
+def test_step_seeds_differ_and_fit_torch():
+    seeds = {step_seed(seed, step) for seed in range(3) for step in range(50)}
+    assert len(seeds) == 150 and max(seeds) < 2**63
+
+
+def test_the_sampling_of_a_two_stage_step_does_not_depend_on_what_ran_before(squares):
+    losses = []
+    for noise in (0, 17):
+        run, batches, _ = start(small_recipe(), squares, name="fasterrcnn_resnet10_fpn")
+        torch.rand(noise)
+        with_batches = batches.epoch(0)
+        loop.train_step(run, *next(with_batches))
+        with_batches.close()
+        losses.append(run.losses)
+    assert losses[0] == losses[1] and math.isfinite(losses[0]["loss"])
+
+
+def test_the_average_follows_quickly_at_first_and_slowly_later():
+    model = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False), torch.nn.BatchNorm1d(1))
+    average = WeightAverage(model, decay=0.9)
+    torch.nn.init.constant_(average.model[0].weight, 0.0)
+    torch.nn.init.constant_(model[0].weight, 1.0)
+    model[1].num_batches_tracked.fill_(7)
+    average.update(model, 1)
+    assert average.model[0].weight.item() == pytest.approx(1 - 2 / 11)
+    torch.nn.init.constant_(average.model[0].weight, 0.0)
+    average.update(model, 10_000)
+    assert average.model[0].weight.item() == pytest.approx(0.1)
+    assert average.model[1].num_batches_tracked.item() == 7
+    assert not average.model.training and not average.model[0].weight.requires_grad

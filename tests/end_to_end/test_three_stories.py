@@ -1,0 +1,86 @@
+"""The three stories in a real browser: queue jobs, read the frontier, download the checkpoint that made the number."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from benchmarks.evidence.browser import import_archive, submit_pipeline
+from tests.end_to_end.conftest import WAIT_S
+from webapp.client.api import Client, Suite
+from webapp.client.watch import watch_suite
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def suite(stack, api: Client, small_archive: Path, browser, browser_context_args) -> Suite:
+    """A pipeline of two models, submitted in the browser and run to its end."""
+    from rich.console import Console
+
+    from benchmarks.evidence.browser import log_in
+
+    page = browser.new_context(**browser_context_args).new_page()
+    access = stack.access()
+    log_in(page, access["user"], access["password"])
+    import_archive(page, small_archive, name="browser-fields")
+    models = ("fcos_resnet10_fpn", "fasterrcnn_resnet10_fpn")
+    suite_id = submit_pipeline(page, dataset="browser-fields", models=models, minutes=0.2, input_size=128)
+    expect(page.get_by_text("fcos_resnet10_fpn").first).to_be_visible()
+    page.context.close()
+    ended = watch_suite(api, suite_id, Console(stderr=True))
+    assert [(job.kind, job.state, job.failure_message) for job in ended.jobs if job.state != "succeeded"] == []
+    return ended
+
+
+def test_the_pipeline_of_two_models_gives_four_complete_results(api: Client, suite: Suite):
+    rows = api.results(suite=suite.uuid)
+    assert sorted((row.model, row.backend) for row in rows) == [
+        ("fasterrcnn_resnet10_fpn", "eager"),
+        ("fasterrcnn_resnet10_fpn", "onnxruntime"),
+        ("fcos_resnet10_fpn", "eager"),
+        ("fcos_resnet10_fpn", "onnxruntime"),
+    ]
+    assert all(row.complete and row.ap is not None and row.p50_ms > 0 for row in rows)
+
+
+def test_the_same_checkpoint_has_the_same_ap_on_both_backends(api: Client, suite: Suite):
+    by_model: dict[str, list[float]] = {}
+    for row in api.results(suite=suite.uuid):
+        by_model.setdefault(row.model, []).append(row.ap)
+    assert all(abs(first - second) <= 0.005 for first, second in by_model.values()), by_model
+
+
+def test_the_front_on_the_page_is_the_front_in_the_table_and_the_api(page: Page, api: Client, suite: Suite):
+    page.goto("/")
+    expect(page.locator(".js-plotly-plot .scatterlayer").first).to_be_visible(timeout=WAIT_S * 1000)
+    best = api.frontier(suite=suite.uuid)[0]
+    wanted = sorted(point["url"].rsplit("/", 1)[-1] for point in best["points"] if point["on_front"])
+    page.goto(f"/?group={best['group']}&suite={suite.uuid}")
+    shown = page.locator("tr[data-front='true'] a[href*='/results/']")
+    found = sorted({link.get_attribute("href").rsplit("/", 1)[-1] for link in shown.all()})
+    assert found == wanted
+
+
+def test_a_reader_goes_from_the_leaderboard_to_the_checkpoint_and_its_bytes_are_right(page: Page, suite: Suite, tmp_path: Path):
+    page.goto(f"/leaderboard?suite={suite.uuid}")
+    page.locator("a[href*='/results/']").first.click()
+    page.wait_for_url(re.compile("/results/"))
+    with page.expect_download() as download:
+        page.locator("a[href*='/checkpoints/']").first.click()
+    target = tmp_path / "checkpoint.safetensors"
+    download.value.save_as(target)
+    digest = hashlib.sha256(target.read_bytes()).hexdigest()
+    expect(page.get_by_text(digest[:12]).first).to_be_visible()
+    assert target.stat().st_size > 1_000_000
+
+
+def test_a_stranger_reads_and_is_asked_to_log_in_before_acting(page: Page, suite: Suite):
+    page.goto("/leaderboard")
+    expect(page.locator("table").first).to_be_visible()
+    page.goto("/jobs/new")
+    expect(page).to_have_url(re.compile("/login"))

@@ -1,0 +1,146 @@
+"""The pipeline's form: several detectors on one data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+
+from detection_core.catalogue.datasets import DATASETS
+from detection_core.catalogue.detectors import DETECTORS, FAMILIES
+from detection_core.catalogue.specs import Detector, Family
+from webapp.jobs.forms.base import (
+    SPLIT_HELP,
+    SPLITS,
+    QueueForm,
+    duration_choices,
+    set_choices,
+    splits_required,
+    stored_versions,
+    version_label,
+)
+from webapp.jobs.pipeline import PipelineRequest, pipeline_plan
+from webapp.jobs.selectors import lane_threads
+from webapp.jobs.services import PlannedJob
+
+BACKENDS = (("eager", "PyTorch eager, the checkpoint itself"), ("onnxruntime", "ONNX Runtime, the exported file"))
+
+
+@dataclass(frozen=True)
+class DetectorChoice:
+    """One check box."""
+
+    detector: Detector
+    checked: bool
+
+    @property
+    def id(self) -> str:
+        """Return the id of the check box."""
+        return f"id_models_{self.detector.name}"
+
+    @property
+    def facts(self) -> str:
+        """Say how large it is and how it works."""
+        stages = {"one": "one stage", "two": "two stages", "set": "set prediction"}[self.detector.stages]
+        return f"{self.detector.params_m:.3g} M · {stages} · {self.detector.input_size} px"
+
+
+@dataclass(frozen=True)
+class DetectorGroup:
+    """The check boxes of one family."""
+
+    family: Family
+    choices: tuple[DetectorChoice, ...]
+
+
+class PipelineForm(QueueForm):
+    """Several models on one data set: train, export, evaluate and time each of them."""
+
+    missing = "Choose a data set and at least one detector to see what will be queued."
+    request: PipelineRequest
+
+    dataset = forms.ChoiceField(label="Data set", help_text="A stored version, or one that this project brings along.")
+    models = forms.MultipleChoiceField(
+        label="Detectors",
+        choices=[(name, entry.title) for name, entry in DETECTORS.items()],
+        help_text="The small ones learn from scratch on a CPU within minutes.",
+        error_messages={"required": "choose at least one detector"},
+    )
+    backends = forms.MultipleChoiceField(
+        label="Backends",
+        choices=BACKENDS,
+        initial=[name for name, _ in BACKENDS],
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Each backend is evaluated and timed by itself, on the same weights.",
+        error_messages={"required": "choose at least one backend"},
+    )
+    minutes = forms.FloatField(
+        label="Minutes of training, each model",
+        initial=4,
+        min_value=0.1,
+        max_value=24 * 60,
+        widget=forms.NumberInput(attrs={"step": "any"}),
+        help_text="The learning rate follows the time, so a short training still ends well.",
+    )
+    duration = forms.ChoiceField(label="Latency protocol", choices=duration_choices, initial="quick", widget=forms.RadioSelect)
+    split = forms.ChoiceField(label="Measure on", choices=SPLITS, initial="test", help_text=SPLIT_HELP)
+    input_size = forms.IntegerField(
+        label="Input size, px",
+        required=False,
+        min_value=64,
+        max_value=2048,
+        step_size=32,
+        help_text="A multiple of 32. Empty means each detector's own size.",
+        widget=forms.NumberInput(attrs={"placeholder": "own size"}),
+    )
+    seed = forms.IntegerField(
+        label="Seed", initial=0, min_value=0, max_value=2**31 - 1, help_text="The same seed on the same machine gives the same weights."
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.versions = stored_versions()
+        stored = [(f"version:{key}", version_label(version)) for key, version in self.versions.items()]
+        builtin = [(f"builtin:{name}", f"{entry.title}: {entry.about}") for name, entry in DATASETS.items()]
+        set_choices(self, "dataset", [*([("Stored", stored)] if stored else []), ("Built in, imported first", builtin)])
+
+    @property
+    def compact_groups(self) -> list[DetectorGroup]:
+        """Return the small detectors by family."""
+        return self._groups(compact=True)
+
+    @property
+    def published_groups(self) -> list[DetectorGroup]:
+        """Return the detectors in their published sizes by family."""
+        return self._groups(compact=False)
+
+    @property
+    def published_chosen(self) -> bool:
+        """Say whether a published size is chosen, so that the page shows it."""
+        return any(choice.checked for group in self.published_groups for choice in group.choices)
+
+    def _groups(self, *, compact: bool) -> list[DetectorGroup]:
+        chosen = set(self["models"].value() or ())
+        groups = []
+        for family in FAMILIES.values():
+            entries = [entry for entry in DETECTORS.values() if entry.family == family.name and entry.compact is compact]
+            if entries:
+                groups.append(DetectorGroup(family, tuple(DetectorChoice(entry, entry.name in chosen) for entry in entries)))
+        return groups
+
+    def plan(self, cleaned: dict[str, Any]) -> list[PlannedJob]:
+        """Return the pipeline's jobs."""
+        taken = ("models", "backends", "minutes", "duration", "split", "input_size", "seed", "lane")
+        self.request = PipelineRequest.parse(
+            {**self._dataset(cleaned["dataset"], cleaned["split"]), **{name: cleaned[name] for name in taken}}
+        )
+        return pipeline_plan(self.request, threads=lane_threads(cleaned["lane"]))
+
+    def _dataset(self, choice: str, split: str) -> dict[str, Any]:
+        kind, _, value = choice.partition(":")
+        if kind == "builtin":
+            return {"import_ref": value, "dataset_name": value}
+        version = self.versions[value]
+        splits_required(version, "train", "val", split)
+        return {"dataset_sha256": version.artifact_id, "dataset_name": str(version)}

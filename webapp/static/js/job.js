@@ -1,0 +1,109 @@
+// A job's page while it runs: news come as server-sent events; the panel is fetched anew after each move.
+import { Curves } from "./curves.js";
+
+const panel = document.getElementById("panel");
+const log = document.getElementById("log");
+const follow = document.getElementById("follow");
+const live = JSON.parse(document.getElementById("live").textContent);
+const points = JSON.parse(document.getElementById("points").textContent);
+const curves = new Curves(document.getElementById("curves"));
+
+let attempt = live.attempt;
+let bytes = live.bytes;
+let fetching = Promise.resolve();
+let panelWanted = false;
+const encoder = new TextEncoder();
+
+function showPoint(point) {
+  document.getElementById("curves-section").hidden = false;
+  curves.add(point.data);
+}
+
+function showTableRow(point) {
+  const row = document.querySelector("#points-table tbody").insertRow();
+  const values = Object.entries(point.data.values ?? {}).filter(([, value]) => value !== null);
+  row.insertCell().textContent = point.data.step ?? "–";
+  row.insertCell().textContent = point.data.epoch === undefined || point.data.epoch === null ? "–" : Number(point.data.epoch.toFixed(2));
+  row.insertCell().textContent = values.map(([name, value]) => `${name} ${Number(value.toPrecision(4))}`).join(", ");
+  row.cells[0].className = row.cells[1].className = "num";
+}
+
+function showEventRow(event) {
+  const row = document.querySelector("#events tbody").insertRow(0);
+  const time = document.createElement("time");
+  time.dateTime = event.at;
+  time.textContent = "just now";
+  time.title = new Date(event.at).toLocaleString();
+  row.insertCell().append(time);
+  row.insertCell().textContent = event.words;
+}
+
+async function fetchPanel() {
+  if (panelWanted) return;
+  panelWanted = true;
+  const answer = await fetch(panel.dataset.panel, { headers: { "HX-Request": "true" } }).catch(() => null);
+  panelWanted = false;
+  if (answer?.ok) panel.innerHTML = await answer.text();
+}
+
+function onEvent(message) {
+  const event = JSON.parse(message.data);
+  if (event.type === "metric") {
+    showPoint(event);
+    showTableRow(event);
+    curves.draw();
+    return;
+  }
+  showEventRow(event);
+  if (event.type === "move") fetchPanel();
+}
+
+function onProgress(message) {
+  const news = JSON.parse(message.data);
+  const bar = document.getElementById("bar");
+  const words = document.getElementById("words");
+  if (news.state !== "running" || !bar) return;
+  if (news.percent === null) bar.removeAttribute("value");
+  else bar.value = news.percent;
+  words.textContent = news.words;
+}
+
+function onLog(message) {
+  const news = JSON.parse(message.data);
+  fetching = fetching.then(() => fetchLog(news.attempt)).catch(() => {});
+}
+
+async function fetchLog(newest) {
+  if (newest !== attempt) {
+    attempt = newest;
+    bytes = 0;
+  }
+  const answer = await fetch(`${panel.dataset.log}?attempt=${attempt}&offset=${bytes}`);
+  if (!answer.ok) return;
+  const text = await answer.text();
+  if (!text) return;
+  document.getElementById("log-section").hidden = false;
+  if (bytes === 0) log.textContent = "";
+  bytes += encoder.encode(text).length;
+  log.append(text);
+  if (follow.checked) log.scrollTop = log.scrollHeight;
+}
+
+function watch() {
+  const source = new EventSource(`${panel.dataset.stream}?after=${live.seq}`);
+  source.addEventListener("event", onEvent);
+  source.addEventListener("progress", onProgress);
+  source.addEventListener("log", onLog);
+  source.addEventListener("end", () => {
+    source.close();
+    fetchPanel();
+  });
+  addEventListener("pagehide", () => source.close());
+}
+
+for (const point of points) curves.add(point.data);
+curves.draw();
+document.addEventListener("themechange", () => curves.draw());
+document.getElementById("follow-label").hidden = live.final;
+log.scrollTop = log.scrollHeight;
+if (!live.final) watch();
