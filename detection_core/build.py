@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import struct
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,9 @@ def read_manifest(path: Path) -> Manifest:
 def _make_adapter(detector: Detector, classes: tuple[str, ...], policy: InputPolicy, options: dict[str, Any]) -> DetectorAdapter:
     module, _, attribute = detector.builder.partition(":")
     adapter_type = getattr(importlib.import_module(module), attribute)
+    known = {field.name for field in fields(adapter_type)} - {"name", "classes", "input"}
+    if unknown := sorted(set(options) - known):
+        raise InvalidInput(f"{detector.name} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
     try:
         return TypeAdapter(adapter_type).validate_python({**options, "name": detector.name, "classes": tuple(classes), "input": policy})
     except ValidationError as error:

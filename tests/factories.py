@@ -113,7 +113,7 @@ def make_dataset_version(name: str = "bccd", *, number: int = 1, classes: tuple[
     if found:
         return found
     splits = {
-        split: {"images": images, "boxes": images * 12, "per_class": {label: images * 4 for label in classes}}
+        split: {"images": images, "boxes": images * 12, "per_class": dict.fromkeys(classes, images * 4)}
         for split, images in (("train", 205), ("val", 87), ("test", 72))
     }
     return DatasetVersion.objects.create(
@@ -130,13 +130,15 @@ def make_dataset_version(name: str = "bccd", *, number: int = 1, classes: tuple[
 
 def make_job(kind: str = "train", *, state: str = State.SUCCEEDED, spec: dict[str, Any] | None = None, **fields: Any) -> Job:
     """Make a job in some state."""
-    return Job.objects.create(kind=kind, spec={"schema_version": 1, "kind": kind} | (spec or {}), state=state, slot=SLOT_OF_KIND[kind], **fields)
+    return Job.objects.create(
+        kind=kind, spec={"schema_version": 1, "kind": kind} | (spec or {}), state=state, slot=SLOT_OF_KIND[kind], **fields
+    )
 
 
 def metrics_of(ap: float | None) -> dict[str, float | None]:
     """Return 12 numbers that go with an AP."""
     shares = (1.0, 1.62, 1.05, 0.55, 1.02, 1.3, 0.6, 1.2, 1.35, 0.9, 1.36, 1.5)
-    return {name: None if ap is None else round(min(1.0, ap * share), 4) for name, share in zip(METRICS, shares, strict=True)}
+    return {name: None if ap is None else min(1.0, ap * share) for name, share in zip(METRICS, shares, strict=True)}
 
 
 def summary_of(p50: float) -> dict[str, Any]:
@@ -211,7 +213,14 @@ def make_result(
     manifest = manifest_of(model, form=form, dtype=dtype, classes=tuple(version.classes))
     artifact = make_artifact("exported_model", f"{model}.{form}", size=20_900_000)
     exported = ExportedModel.objects.create(
-        artifact=artifact, checkpoint=found, model=model, family=manifest["family"], format=form, dtype=dtype, manifest=manifest, max_abs_difference=3e-6
+        artifact=artifact,
+        checkpoint=found,
+        model=model,
+        family=manifest["family"],
+        format=form,
+        dtype=dtype,
+        manifest=manifest,
+        max_abs_difference=3e-6,
     )
     threads = machine.record["details"]["threads"] or 1
     shared = {
@@ -264,9 +273,22 @@ def make_result(
 
 
 def _make_evaluation(ap: float, shared: dict[str, Any], version: DatasetVersion) -> Evaluation:
-    protocol = {"score_thresh": 0.001, "nms_thresh": 0.6, "max_det": 100, "resize": "letterbox", "input": [256, 256], "batch": 1, "nms_in_graph": False}
+    protocol = {
+        "score_thresh": 0.001,
+        "nms_thresh": 0.6,
+        "max_det": 100,
+        "resize": "letterbox",
+        "input": [256, 256],
+        "batch": 1,
+        "nms_in_graph": False,
+    }
     per_class = [
-        {"name": label, "ap": round(min(1, ap * (0.7 + 0.3 * place)), 4), "ap50": round(min(1, ap * 1.5), 4), "ground_truths": 288 * (place + 1)}
+        {
+            "name": label,
+            "ap": round(min(1, ap * (0.7 + 0.3 * place)), 4),
+            "ap50": round(min(1, ap * 1.5), 4),
+            "ground_truths": 288 * (place + 1),
+        }
         for place, label in enumerate(version.classes)
     ]
     result = {
@@ -337,7 +359,9 @@ def make_results(count: int, *, seed: int = 0, **shared: Any) -> list[Result]:
     """Make many results in one group, spread as detectors spread: slower ones tend to be better."""
     chance = random.Random(seed)
     names = list(DETECTORS)
-    checkpoints = {name: make_checkpoint(name, dataset_version=shared.get("dataset_version")) for name in names[: max(1, min(count, len(names)))]}
+    checkpoints = {
+        name: make_checkpoint(name, dataset_version=shared.get("dataset_version")) for name in names[: max(1, min(count, len(names)))]
+    }
     rows = []
     for place in range(count):
         model = list(checkpoints)[place % len(checkpoints)]
@@ -356,7 +380,9 @@ def make_results(count: int, *, seed: int = 0, **shared: Any) -> list[Result]:
 # Jobs as their pages show them, and data sets with real bytes.
 
 
-def make_suite(name: str = "2 models on bccd v1", *, models: tuple[str, ...] = ("fcos_resnet10_fpn", "ssd_resnet10"), user: User | None = None) -> Suite:
+def make_suite(
+    name: str = "2 models on bccd v1", *, models: tuple[str, ...] = ("fcos_resnet10_fpn", "ssd_resnet10"), user: User | None = None
+) -> Suite:
     """Queue a pipeline on a stored data set the way the form does."""
     version = make_dataset_version()
     request = PipelineRequest(models=models, dataset_sha256=version.artifact_id, dataset_name=str(version))
@@ -376,7 +402,13 @@ def make_running_job(**fields: Any) -> Job:
     now = timezone.now()
     spec = {"model": "fcos_resnet10_fpn", "recipe": {"max_minutes": 4.0, "epochs": 1000}, "threads": 2, "device": "cpu"}
     progress = {"fraction": 0.31, "message": "epoch 4 of 12, 41 images/s", "eta_s": 170}
-    values = {"title": "fcos_resnet10_fpn · bccd v1", "worker": "cpu-lab-1", "attempt": 1, "started_at": now - timedelta(seconds=75), "progress": progress}
+    values = {
+        "title": "fcos_resnet10_fpn · bccd v1",
+        "worker": "cpu-lab-1",
+        "attempt": 1,
+        "started_at": now - timedelta(seconds=75),
+        "progress": progress,
+    }
     job = make_job("train", state=State.RUNNING, spec=spec, **(values | fields))
     JobAttempt.objects.create(job=job, number=1, worker="cpu-lab-1", started_at=job.started_at)
     make_event(job, attempt=0, to="queued", by="alice")
@@ -389,7 +421,10 @@ def make_running_job(**fields: Any) -> Job:
 
 
 def make_stored_dataset(
-    name: str = "tiny", *, images: tuple[tuple[str, str, int], ...] = (("a.png", "train", 2), ("b.png", "val", 1), ("c.png", "test", 0)), number: int = 1
+    name: str = "tiny",
+    *,
+    images: tuple[tuple[str, str, int], ...] = (("a.png", "train", 2), ("b.png", "val", 1), ("c.png", "test", 0)),
+    number: int = 1,
 ) -> DatasetVersion:
     """Store a canonical .tar of small pictures; each image is given as file name, split and number of boxes."""
     classes = ("crop", "weed")
@@ -400,8 +435,18 @@ def make_stored_dataset(
             files = {file: _png(64, 48, shade=40 + 20 * place) for place, (file, _, _) in enumerate(images)}
             for file, split, boxes in images:
                 records.append(_image_entry(file, split, boxes, files[file], len(classes)))
-            index = {"format": "paretobox-dataset", "version": 1, "name": name, "classes": classes, "images": records, "report": {"issues": [], "counts": {}}}
-            for member, content in (("dataset.json", json.dumps(index).encode()), *((f"images/{file}", content) for file, content in files.items())):
+            index = {
+                "format": "paretobox-dataset",
+                "version": 1,
+                "name": name,
+                "classes": classes,
+                "images": records,
+                "report": {"issues": [], "counts": {}},
+            }
+            for member, content in (
+                ("dataset.json", json.dumps(index).encode()),
+                *((f"images/{file}", content) for file, content in files.items()),
+            ):
                 info = tarfile.TarInfo(member)
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
@@ -412,7 +457,8 @@ def make_stored_dataset(
             "images": sum(record["split"] == split for record in records),
             "boxes": sum(len(record["boxes"]) for record in records if record["split"] == split),
             "per_class": {
-                label: sum(record["labels"].count(place) for record in records if record["split"] == split) for place, label in enumerate(classes)
+                label: sum(record["labels"].count(place) for record in records if record["split"] == split)
+                for place, label in enumerate(classes)
             },
         }
         for split in ("train", "val", "test")

@@ -35,7 +35,7 @@ def check_folders(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """E002: a folder that the site writes to and cannot."""
     folders = {"UPLOAD_DIR": Path(settings.FILE_UPLOAD_TEMP_DIR)}
     if _folder_storage():
-        folders["ARTIFACTS_DIR"] = Path(settings.STORAGES["default"]["OPTIONS"]["location"])
+        folders["ARTIFACTS_DIR"] = Path(settings.ARTIFACTS_DIR)
     return [
         Error(f"{name} is {folder}, which cannot be written.", hint="Let the site's user write it.", id="paretobox.E002")
         for name, folder in folders.items()
@@ -89,7 +89,8 @@ def check_storage_is_shared(app_configs: Any = None, databases: Sequence[str] | 
 
 
 def _folder_storage() -> bool:
-    return bool(settings.STORAGES["default"]["BACKEND"] == FOLDER_STORAGE)
+    storages: Any = settings.STORAGES
+    return bool(storages["default"]["BACKEND"] == FOLDER_STORAGE)
 
 
 def _hosts_of_living_workers() -> set[str]:

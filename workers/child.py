@@ -56,10 +56,6 @@ class Child:
         """Return the exit status once the child has ended (minus the signal that ended it), else None."""
         return self._process.poll()
 
-    def ask_to_stop(self) -> None:
-        """Ask the child alone to save what it has and end."""
-        send([self.pid], signal.SIGTERM)
-
     def stop(self, *, grace: float, whole_group: bool = True) -> Proof:
         """End the child and all it has started: SIGTERM, after `grace` seconds SIGKILL; see that they are gone."""
         started = time.monotonic()
@@ -70,12 +66,12 @@ class Child:
             if not whole_group and self.poll() is not None:
                 break
         left = session_members(self.pid) | still_alive(members)
-        gone = self.end()
+        gone = self.end(members)
         return Proof(len(members), gone, round(time.monotonic() - started, 3), "SIGKILL" if left else "SIGTERM")
 
-    def end(self) -> bool:
-        """Kill whatever of the group is left, close the lifeline, forget the pid. Returns whether all are gone."""
-        gone = kill_session(self.pid, reap=self.poll)
+    def end(self, known: dict[int, str] | None = None) -> bool:
+        """Kill whatever of the group (and of `known`) is left, close the lifeline, forget the pid. Returns whether all are gone."""
+        gone = kill_session(self.pid, known=known, reap=self.poll)
         if gone:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=5)

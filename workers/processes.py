@@ -52,13 +52,19 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def kill_session(session: int, *, seconds: float = 10.0, reap: Callable[[], object] = lambda: None) -> bool:
-    """Kill a session and all that descends from it, again while some live. Returns whether all that were seen are gone."""
+Reap = Callable[[], object]
+
+
+def kill_session(session: int, *, known: dict[int, str] | None = None, seconds: float = 10.0, reap: Reap = lambda: None) -> bool:
+    """Kill a session, all that descends from it and what was `known` of both before, again while some live.
+
+    `reap` is called between the rounds. Returns whether all that were seen are gone.
+    """
     deadline = time.monotonic() + seconds
-    known: dict[int, str] = {}
+    seen = dict(known or {})
     while True:
-        known |= session_members(session)
-        alive = still_alive(known)
+        seen |= session_members(session)
+        alive = still_alive(seen)
         if not alive:
             return True
         if time.monotonic() > deadline:

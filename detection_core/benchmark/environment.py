@@ -43,7 +43,7 @@ def environment_record(device: str = "cpu", threads: int | None = None) -> Envir
         "memory_class_gb": memory_class_gb(memory_gb),
         "instruction_sets": cpu["instruction_sets"],
         "limits": container_limits(),
-        "device": device,
+        "device": device.partition(":")[0],
         "gpu": gpu,
     }
     stable = machine | {"threads": threads, "python": python_version(), "versions": versions}

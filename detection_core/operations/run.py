@@ -14,7 +14,7 @@ from detection_core.operations.context import JobContext, Stopped, default_cache
 from detection_core.schemas.base import InvalidInput, Schema
 from detection_core.schemas.events import EventWriter
 from detection_core.schemas.results import Failure, JobResult
-from detection_core.schemas.specs import JobSpec, parse_spec
+from detection_core.schemas.specs import JobSpec, input_fields, parse_spec
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ def run_spec(spec_path: Path, out: Path, inputs_dir: Path | None = None, *, stop
     out.mkdir(parents=True, exist_ok=True)
     for name in ("result.json", "failure.json"):
         (out / name).unlink(missing_ok=True)
+    spec: JobSpec | None = None
     try:
         spec = read_spec(spec_path)
         context = JobContext(out=out, events=EventWriter(out / "events.jsonl"), inputs=inputs_dir, cache=default_cache(), stop=stop)
@@ -64,7 +65,7 @@ def run_spec(spec_path: Path, out: Path, inputs_dir: Path | None = None, *, stop
         log.warning("stopped as asked")
         return STOPPED
     except Exception as error:
-        failure = failure_of(error)
+        failure = with_names(failure_of(error), spec)
         log.error(failure.message, exc_info=failure.kind != "user")
         write_whole(out / "failure.json", failure)
         return exit_status(failure)
@@ -105,6 +106,15 @@ def failure_of(error: Exception) -> Failure:
         return Failure(kind="resource", message=f"memory was not enough ({first_line[:200] or type(error).__name__}); {remedy}")
     name = type(error).__name__
     return Failure(kind="system", message=f"{name}: {first_line[:300]}; the log has the details" if first_line else f"{name}; see the log")
+
+
+def with_names(failure: Failure, spec: JobSpec | None) -> Failure:
+    """Call input files by the names that people gave them: on a worker they lie under their hash."""
+    message = failure.message
+    for file in input_fields(spec).values() if spec else ():
+        if file.sha256 and file.name:
+            message = message.replace(file.sha256, file.name)
+    return failure.model_copy(update={"message": message})
 
 
 def exit_status(failure: Failure) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -79,11 +80,16 @@ class Supervised:
         return self._popen.wait(90)
 
     def end(self) -> None:
-        """Whatever happened, leave nothing."""
+        """Whatever happened, leave nothing; processes that outlive their supervisor fail the test and are killed."""
         if self._popen.poll() is None:
             self._popen.kill()
             self._popen.wait()
-        wait_until(lambda: not self.processes(), 30, lambda: f"left over: {self.processes()}")
+        try:
+            wait_until(lambda: not self.processes(), 30, lambda: f"left over: {self.processes()}")
+        finally:
+            for process in self.processes():
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
 
 
 def run_up(home: Path, port: int) -> subprocess.CompletedProcess[str]:

@@ -100,7 +100,7 @@ def test_benchmark_prints_latency_and_its_conditions(call, tmp_path, monkeypatch
     from detection_core.catalogue import scenarios
     from detection_core.catalogue.specs import DurationRule
 
-    short = DurationRule(name="quick", runs=1, min_samples=20, min_seconds=0.1, max_seconds=3.0)
+    short = DurationRule(name="quick", runs=1, min_samples=5, min_seconds=0.01, max_seconds=60.0)
     monkeypatch.setitem(scenarios.DURATIONS, "quick", short)
     rule = runner.WarmupRule(min_iterations=2, min_seconds=0.0, window_iterations=2, window_seconds=0.0, tolerance=9.0, limit_s=1.0)
     monkeypatch.setitem(runner.WARMUPS, "quick", rule)
@@ -120,7 +120,7 @@ def test_benchmark_prints_latency_and_its_conditions(call, tmp_path, monkeypatch
     )
     assert status == 0
     assert {"mean", "p50", "p90", "p95", "p99"} <= set(document["latency_ms"])
-    assert document["backend"] == "eager" and document["samples"] >= 20
+    assert document["backend"] == "eager" and document["samples"] >= 5
     assert {"preprocess", "forward", "postprocess"} <= set(document["stages_ms"])
     assert {"fps", "flags", "environment"} <= set(document)
 

@@ -1,15 +1,5 @@
-"""Folders of their own for the bytes and the state that a test makes."""
+"""Workers' tests store bytes in their own folder."""
 
-from __future__ import annotations
+from tests.own_folders import own_folders
 
-from pathlib import Path
-
-import pytest
-
-
-@pytest.fixture(autouse=True)
-def own_folders(settings, tmp_path: Path) -> None:
-    """Keep stored bytes and the worker's state in the test's own folder."""
-    default = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(tmp_path / "artifacts")}}
-    settings.STORAGES = {**settings.STORAGES, "default": default}
-    settings.HOME = tmp_path / "home"
+__all__ = ["own_folders"]

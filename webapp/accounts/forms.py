@@ -28,7 +28,9 @@ class TokenForm(forms.Form):
         help_text="Where the token is used, for example: laptop, nightly sweep.",
         error_messages={"required": "The token has no name; give it one that says where it is used."},
     )
-    days = forms.ChoiceField(choices=LIFETIMES, initial="90", required=False, label="Valid for", help_text="It stops working by itself after that.")
+    days = forms.ChoiceField(
+        choices=LIFETIMES, initial="90", required=False, label="Valid for", help_text="It stops working by itself after that."
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -47,9 +47,12 @@ class DrawnImage:
         return len(self.boxes) <= LABELS_DRAWN
 
 
-def draw(image: StoredImage, classes: list[str]) -> DrawnImage:
-    """Return the shapes of an image's boxes; labels stand above a box, or inside it at the top edge of the image."""
-    font_size = max(image.width, image.height) / 26
+def draw(image: StoredImage, classes: list[str], *, letters_across: int = 26) -> DrawnImage:
+    """Return the shapes of an image's boxes; labels stand above a box, or inside it at the top edge of the image.
+
+    `letters_across` sets how large they are: a small picture needs fewer letters on its longer side.
+    """
+    font_size = max(image.width, image.height) / letters_across
     boxes = tuple(
         _box(box, label, crowd, classes, font_size) for box, label, crowd in zip(image.boxes, image.labels, image.iscrowd, strict=True)
     )

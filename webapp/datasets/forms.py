@@ -35,13 +35,21 @@ class ImportForm(forms.Form):
     licence = forms.CharField(label="Licence", required=False, max_length=100)
     source = forms.CharField(label="Source", required=False, max_length=300, help_text="Who made the data, and where it is.")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, refusal: str | None = None, **kwargs: Any) -> None:
+        """Make the form; `refusal` says why the upload was not taken."""
         super().__init__(*args, **kwargs)
+        self.refusal = refusal
         self.fields[
             "file"
         ].help_text = (
             f".zip or .tar with COCO, YOLO or Pascal VOC annotations beside the images, at most {bytesize(settings.UPLOAD_MAX_BYTES)}."
         )
+
+    def clean_file(self) -> Any:
+        """Refuse a file that was not taken."""
+        if self.refusal:
+            raise forms.ValidationError(self.refusal)
+        return self.cleaned_data["file"]
 
     def clean_class_names(self) -> tuple[str, ...] | None:
         """Split the names; None where none is given."""

@@ -51,7 +51,7 @@ def dataset_detail(request: HttpRequest, uuid: UUID) -> HttpResponse:
 def dataset_picture(request: HttpRequest, version: UUID, number: int) -> HttpResponse:
     """Show one image large, with its boxes drawn and listed."""
     found = get_object_or_404(DatasetVersion.objects.select_related("dataset"), uuid=version)
-    picture = draw(_stored(found, number), found.classes)
+    picture = draw(_stored(found, number), found.classes, letters_across=56)
     last = sum(split["images"] for split in found.splits.values())
     context = {
         "version": found,

@@ -34,13 +34,24 @@ def frontier_figure(points: Sequence[Result], flagged: Sequence[Result], front: 
     x_range, y_range = _log_range(latencies), _ap_range(aps)
     traces = [_front_line(front, x_range, y_range)] if front else []
     ordered = sorted(points, key=lambda row: (family_slot(row.family), row.family, row.backend))
-    traces += [_points(family, backend, list(rows)) for (family, backend), rows in groupby(ordered, key=lambda row: (row.family, row.backend))]
+    traces += [
+        _points(family, backend, list(rows)) for (family, backend), rows in groupby(ordered, key=lambda row: (row.family, row.backend))
+    ]
     if flagged:
         traces.append(_flagged(flagged))
-    if front:
-        traces.append(_labels(front, x_range, y_range))
-    traces.append({"type": "scatter", "x": [10 ** x_range[0]], "y": [y_range[0]], "xaxis": "x2", "mode": "markers", "opacity": 0, "hoverinfo": "skip", "showlegend": False})
-    return {"data": traces, "layout": _layout(x_range, y_range)}
+    traces.append(
+        {
+            "type": "scatter",
+            "x": [10 ** x_range[0]],
+            "y": [y_range[0]],
+            "xaxis": "x2",
+            "mode": "markers",
+            "opacity": 0,
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+    )
+    return {"data": traces, "layout": {**_layout(x_range, y_range), "annotations": _labels(front, x_range, y_range)}}
 
 
 def _points(family: str, backend: str, rows: list[Result]) -> Figure:
@@ -112,7 +123,7 @@ def _front_line(front: Sequence[Result], x_range: list[float], y_range: list[flo
     }
 
 
-def _labels(front: Sequence[Result], x_range: list[float], y_range: list[float]) -> Figure:
+def _labels(front: Sequence[Result], x_range: list[float], y_range: list[float]) -> list[Figure]:
     """Names beside the points of the front, at its free side, upper left; a name that would cover another is left out."""
     kept: list[tuple[float, float, float]] = []
     rows: list[Result] = []
@@ -124,19 +135,13 @@ def _labels(front: Sequence[Result], x_range: list[float], y_range: list[float])
         if x > width and all(abs(y - other_y) > LABEL_HEIGHT_PX or x < other_x - other_width for other_x, other_y, other_width in kept):
             kept.append((x, y, width))
             rows.append(row)
-    return {
-        "type": "scatter",
-        "mode": "text",
-        "meta": "labels",
-        "x": [row.p50_ms for row in rows],
-        "y": [100 * (row.ap or 0) for row in rows],
-        "text": [f"{escape(model_title(row.model))}  " for row in rows],
-        "textposition": "top left",
-        "textfont": {"size": 12, "color": "var(--text)"},
-        "hoverinfo": "skip",
-        "showlegend": False,
-        "cliponaxis": False,
-    }
+    return [_label(row) for row in rows]
+
+
+def _label(row: Result) -> Figure:
+    """An annotation; its place on a logarithmic axis is the logarithm."""
+    place = {"x": math.log10(row.p50_ms or 1), "y": 100 * (row.ap or 0), "xanchor": "right", "yanchor": "bottom", "xshift": -6, "yshift": 3}
+    return {**place, "text": escape(model_title(row.model)), "showarrow": False, "font": {"size": 12, "color": "var(--text)"}}
 
 
 def _log_range(values: Sequence[float]) -> list[float]:
@@ -160,9 +165,22 @@ def nice_ticks(low: float, high: float) -> list[float]:
 def _layout(x_range: list[float], y_range: list[float]) -> Figure:
     low, high = 10 ** x_range[0], 10 ** x_range[1]
     milliseconds, rates = nice_ticks(low, high), nice_ticks(1000 / high, 1000 / low)
-    axis = {"gridcolor": "var(--grid)", "linecolor": "var(--border-strong)", "zeroline": False, "ticks": "outside", "tickcolor": "var(--border-strong)"}
+    axis = {
+        "gridcolor": "var(--grid)",
+        "linecolor": "var(--border-strong)",
+        "zeroline": False,
+        "ticks": "outside",
+        "tickcolor": "var(--border-strong)",
+    }
     below = {"type": "log", "range": x_range, "tickvals": milliseconds, "ticktext": [f"{value:g}" for value in milliseconds]}
-    above = {"type": "log", "matches": "x", "overlaying": "x", "side": "top", "showgrid": False, "tickvals": [1000 / rate for rate in rates]}
+    above = {
+        "type": "log",
+        "matches": "x",
+        "overlaying": "x",
+        "side": "top",
+        "showgrid": False,
+        "tickvals": [1000 / rate for rate in rates],
+    }
     return {
         "xaxis": {**axis, **below, "title": {"text": "p50 latency, ms, end to end"}},
         "xaxis2": {**axis, **above, "ticktext": [f"{rate:g}" for rate in rates], "title": {"text": "FPS at that latency"}},

@@ -42,7 +42,12 @@ def hardware_workers(request: HttpRequest) -> HttpResponse:
 def _workers() -> list[WorkerRow]:
     """Living workers by name, then those that fell silent without saying goodbye."""
     living = list(living_workers())
-    silent = Worker.objects.filter(stopped_at=None).exclude(pk__in=[worker.pk for worker in living]).select_related("environment").order_by("name")
+    silent = (
+        Worker.objects.filter(stopped_at=None)
+        .exclude(pk__in=[worker.pk for worker in living])
+        .select_related("environment")
+        .order_by("name")
+    )
     leases = list(HostLease.objects.filter(expires_at__gt=Now()).order_by("id"))
     rows = [_row(worker, "draining" if worker.draining else "live", leases) for worker in living]
     return rows + [_row(worker, "lost", []) for worker in silent]

@@ -70,9 +70,7 @@ def _environments() -> list[Choice]:
     rows = list(Environment.objects.filter(used).order_by("title", "id"))
     names = [environment_words(row) for row in rows]
     twice = {name for name, count in Counter(names).items() if count > 1}
-    return [
-        (str(row.uuid), f"{name} · {row.stable_hash[:6]}" if name in twice else name) for row, name in zip(rows, names, strict=True)
-    ]
+    return [(str(row.uuid), f"{name} · {row.stable_hash[:6]}" if name in twice else name) for row, name in zip(rows, names, strict=True)]
 
 
 def environment_words(environment: Environment) -> str:

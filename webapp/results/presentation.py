@@ -24,7 +24,13 @@ METRICS: dict[str, tuple[str, str]] = {
     "ar_medium": ("AR medium", "the same for objects from 32 × 32 to 96 × 96 px"),
     "ar_large": ("AR large", "the same for objects over 96 × 96 px"),
 }
-STAGES = {"preprocess": "preprocess", "h2d": "copy to the device", "forward": "forward", "d2h": "copy back", "postprocess": "postprocess, NMS"}
+STAGES = {
+    "preprocess": "preprocess",
+    "h2d": "copy to the device",
+    "forward": "forward",
+    "d2h": "copy back",
+    "postprocess": "postprocess, NMS",
+}
 EVALUATORS_DISAGREE = "the two evaluators differ by more than 0.000001 in one of the 12 numbers"
 
 
@@ -134,7 +140,8 @@ def _evaluation_facts(evaluation: Evaluation) -> list[tuple[str, str]]:
     protocol, result = evaluation.protocol, evaluation.result
     audit = result.get("audit")
     facts = [
-        ("Score threshold", f"{protocol.get('score_thresh', 0.001):g}, NMS at IoU {protocol.get('nms_thresh', '–')}, at most {protocol.get('max_det', '–')} detections an image"),
+        ("Score threshold", f"{protocol.get('score_thresh', 0.001):g}"),
+        ("NMS", f"at IoU {protocol.get('nms_thresh', '–')}, at most {protocol.get('max_det', '–')} detections an image"),
         ("Images", f"{result.get('images', '–')}, {result.get('detections', '–')} detections"),
         ("AP counted by", str(result.get("engine", "–"))),
     ]

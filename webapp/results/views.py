@@ -25,7 +25,7 @@ from webapp.results.presentation import (
 )
 from webapp.results.selectors import BoardFilters, result_board, result_get, result_query, results_with_relations
 
-MOST_RELATED = 20
+MOST_RELATED = 10
 # What the URL holds beside the chips and must outlive a change of one.
 KEPT_FIELDS = ("group", "suite", "model", "licence", "sort")
 
@@ -50,7 +50,9 @@ def leaderboard(request: HttpRequest) -> HttpResponse:
 
 def _board_file(filters: BoardFilters, wanted: str) -> HttpResponse:
     if wanted not in FORMATS:
-        return HttpResponseBadRequest(f"format '{wanted}' is not known; use one of {', '.join(FORMATS)}\n", content_type="text/plain; charset=utf-8")
+        return HttpResponseBadRequest(
+            f"format '{wanted}' is not known; use one of {', '.join(FORMATS)}\n", content_type="text/plain; charset=utf-8"
+        )
     content_type, write = FORMATS[wanted]
     text = write(result_query(filters)[:MOST_ROWS])
     headers = {"Content-Disposition": f'attachment; filename="leaderboard.{wanted}"'}

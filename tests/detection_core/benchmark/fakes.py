@@ -58,18 +58,20 @@ def record_of(latencies_ms, *, warmup_ms=(), telemetry=(), steady=True, enough=T
     )
 
 
-def readings(*, seconds=5.0, cores=2, own=0.5, foreign=0.0, steal=0.0, offset_s=0.0, **sensors) -> list[Reading]:
-    """Readings every half second of a machine whose processor time is shared out as told (shares of all cores)."""
+def readings(*, seconds=5.0, cores=2, own=0.5, foreign=0.0, steal=0.0, after: Reading | None = None, **sensors) -> list[Reading]:
+    """Readings every half second of a machine whose processor time is shared out as told (shares of all cores), from now or
+    going on from another reading."""
+    base = after or Reading(offset_ns=0, busy_s=100.0, steal_s=7.0, total_s=1000.0, own_s=50.0)
     found = []
     for step in range(int(seconds / 0.5) + 1):
         total = step * 0.5 * cores
         found.append(
             Reading(
-                offset_ns=round((offset_s + step * 0.5) * 1e9),
-                busy_s=100 + total * (own + foreign),
-                steal_s=7 + total * steal,
-                total_s=1000 + total,
-                own_s=50 + total * own,
+                offset_ns=base.offset_ns + round(step * 0.5e9),
+                busy_s=base.busy_s + total * (own + foreign),
+                steal_s=base.steal_s + total * steal,
+                total_s=base.total_s + total,
+                own_s=base.own_s + total * own,
                 **sensors,
             )
         )

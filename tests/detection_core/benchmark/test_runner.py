@@ -37,16 +37,17 @@ def test_a_slow_detector_is_stopped_by_the_clock_and_marked(rule, latency, limit
 
 
 def test_a_run_that_reaches_its_samples_as_the_time_ends_is_not_marked():
-    record, _, _ = run(lambda n: 100, replace(QUICK, max_seconds=4.0 + 10.0))
+    record, _, _ = run(lambda n: 100, replace(QUICK, min_seconds=30.0))
     assert record.enough_samples
-    assert len(record.recorded()) == 100
+    assert 100 < len(record.recorded()) < 200
 
 
 def test_warm_up_samples_are_kept_and_not_counted():
     record, query, _ = run(lambda n: 500 if n < 3 else 10)
     assert record.warmup_samples >= 10
     assert record.samples.outer_ns[:3] == [500 * MS] * 3
-    assert set(record.recorded()) == {10 * MS}
+    assert set(record.recorded()) == set(record.stage_samples()[0]) == {10 * MS}
+    assert len(record.stage_samples()[1]["forward"]) == 500
     assert len(record.samples.outer_ns) == len(query.images) == record.warmup_samples + 500
 
 
@@ -83,6 +84,11 @@ def test_the_warm_up_of_every_duration_ends_within_its_limit():
         record, _, _ = run(lambda n: 20 + n % 90 / 3, rule)
         assert record.recorded_ns[0] / 1e9 <= WARMUPS[name].limit_s + 0.1
         assert WARMUPS[name].limit_s <= 0.4 * rule.max_seconds
+
+
+def test_every_sample_knows_when_it_began():
+    record, _, _ = run(lambda n: 10)
+    assert record.samples.offset_ns[:3] == [0, 10 * MS, 20 * MS]
 
 
 def test_images_come_in_one_seeded_order_over_and_over():

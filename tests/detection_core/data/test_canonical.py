@@ -106,8 +106,9 @@ def test_an_index_that_points_outside_its_folder_is_refused(tmp_path):
     write_canonical(sample(tmp_path / "d"), tmp_path / "d.tar")
 
     def alter(folder):
+        (folder / "images/train/000.jpg").rename(folder / "outside.jpg")
         text = (folder / "dataset.json").read_text()
-        (folder / "dataset.json").write_text(text.replace('"train/000.jpg"', '"../../../d/train/000.jpg"'))
+        (folder / "dataset.json").write_text(text.replace('"train/000.jpg"', '"../outside.jpg"'))
 
     with pytest.raises(InvalidInput, match="not under images/"):
         load_dataset(repack(tmp_path / "d.tar", tmp_path / "x", alter), cache_dir=tmp_path / "cache")

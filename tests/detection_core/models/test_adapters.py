@@ -145,7 +145,8 @@ def test_ssd300_refuses_an_input_that_its_last_layer_cannot_take():
 
 
 @pytest.mark.parametrize(
-    ("name", "option"), [("fcos_resnet50_fpn", "head_convs"), ("retinanet_resnet50_fpn", "head_convs"), ("fasterrcnn_resnet50_fpn", "proposals")]
+    ("name", "option"),
+    [("fcos_resnet50_fpn", "head_convs"), ("retinanet_resnet50_fpn", "head_convs"), ("fasterrcnn_resnet50_fpn", "proposals")],
 )
 def test_a_published_size_refuses_options_of_the_compact_ones(name, option):
     with pytest.raises(InvalidInput, match=f"no option '{option}'"):

@@ -19,9 +19,7 @@ POLICY = InputPolicy(height=64, width=64)
 
 
 def batches_of(dataset, *, batch_size=4, seed=3, records=None, **changes):
-    return TrainingBatches(
-        dataset, records or dataset.split("train"), POLICY, Augmentation(), batch_size=batch_size, seed=seed, **changes
-    )
+    return TrainingBatches(dataset, records or dataset.split("train"), POLICY, Augmentation(), batch_size=batch_size, seed=seed, **changes)
 
 
 def fingerprint(batch):

@@ -67,12 +67,12 @@ def test_hooks_see_every_step_and_every_epoch(squares):
 
 def test_training_ends_within_an_epoch_when_the_time_is_up_and_keeps_the_reserve(squares, monkeypatch):
     run, batches, _ = start(small_recipe(epochs=1000, max_minutes=1), squares)
-    clock = Clock(tick=0.5)
+    clock = Clock(tick=1.5)
     monkeypatch.setattr(loop.time, "monotonic", clock.monotonic)
     run.started, run.reserve_s = clock.monotonic(), 20.0
     watch = Watch()
     run_training(run, batches.epoch, [watch])
-    assert 40 <= clock.now <= 45
+    assert 40 <= clock.now <= 50
     assert run.step > 3 and run.fraction == 1.0
     assert watch.lrs[-1] < 0.2 * max(watch.lrs)
 
@@ -85,9 +85,15 @@ def test_time_of_earlier_attempts_counts(squares, monkeypatch):
 
 
 def test_a_loss_that_is_no_number_ends_the_training_with_a_remedy(squares):
-    run, batches, _ = start(small_recipe(lr=10, warmup_fraction=0, grad_clip=None, epochs=50), squares)
-    with pytest.raises(TrainingDiverged, match=r"became (nan|inf) at step \d+ \(epoch \d+\).*lower 'lr'"):
-        run_training(run, batches.epoch, [])
+    run, batches, _ = start(small_recipe(), squares)
+
+    class Poison(Watch):
+        def after_step(self, run):
+            torch.nn.init.constant_(run.model.head.classification_head.cls_logits.bias, math.nan)
+
+    with pytest.raises(TrainingDiverged, match=r"the loss became nan at step 2 \(epoch 1\) with learning rate .*; lower 'lr'"):
+        run_training(run, batches.epoch, [Poison()])
+    assert run.step == 1
     assert issubclass(TrainingDiverged, InvalidInput)
 
 

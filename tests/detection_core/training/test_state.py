@@ -35,8 +35,7 @@ def stop_at(run, step):
     return lambda: run.step == step
 
 
-@pytest.mark.parametrize("name", ["fcos_resnet10_fpn", "fasterrcnn_resnet10_fpn"])
-@pytest.mark.parametrize("step", [2, 3])
+@pytest.mark.parametrize(("name", "step"), [("fcos_resnet10_fpn", 3), ("fasterrcnn_resnet10_fpn", 2)])
 def test_a_resumed_training_ends_with_the_same_bits(squares, tmp_path, name, step):
     straight, batches, manifest = start(small_recipe(), squares, name)
     run_training(straight, batches.epoch, hooks())
@@ -89,7 +88,8 @@ def test_history_best_and_time_come_back(squares, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"), [({"seed": 6}, "seed"), ({"batch_size": 5}, "batch_size"), ({"model_options": {"head_convs": 1}}, "model_options")]
+    ("changes", "words"),
+    [({"seed": 6}, "seed"), ({"batch_size": 5}, "batch_size"), ({"model_options": {"head_convs": 1}}, "model_options")],
 )
 def test_a_state_of_another_recipe_is_refused(squares, tmp_path, changes, words):
     path, _, manifest = interrupted(squares, tmp_path)

@@ -132,9 +132,8 @@ class PipelineForm(QueueForm):
     def plan(self, cleaned: dict[str, Any]) -> list[PlannedJob]:
         """Return the pipeline's jobs."""
         taken = ("models", "backends", "minutes", "duration", "split", "input_size", "seed", "lane")
-        self.request = PipelineRequest.parse(
-            {**self._dataset(cleaned["dataset"], cleaned["split"]), **{name: cleaned[name] for name in taken}}
-        )
+        data = self._dataset(cleaned["dataset"], cleaned["split"])
+        self.request = PipelineRequest.parse(data | {name: cleaned[name] for name in taken})
         return pipeline_plan(self.request, threads=lane_threads(cleaned["lane"]))
 
     def _dataset(self, choice: str, split: str) -> dict[str, Any]:

@@ -36,12 +36,11 @@ def dataset_import(request: HttpRequest) -> HttpResponse:
 def _dataset_import(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return _page(request, ImportForm())
-    form = ImportForm(request.POST, request.FILES)
-    if sentence := too_large(request):
-        form.add_error("file", sentence)
-        return _page(request, form, status=413)
+    posted = request.POST  # read first: that is when the upload is taken or refused
+    refusal = too_large(request)
+    form = ImportForm(posted, request.FILES, refusal=refusal)
     if not form.is_valid():
-        return _page(request, form, status=400)
+        return _page(request, form, status=413 if refusal else 400)
     try:
         job = _queue(form, request.user)  # type: ignore[arg-type]
     except InvalidInput as error:

@@ -3,7 +3,7 @@
 const NS = "http://www.w3.org/2000/svg";
 const WIDTH = 560;
 const HEIGHT = 220;
-const INSET = { left: 46, right: 14, top: 14, bottom: 24 };
+const INSET = { left: 46, right: 92, top: 14, bottom: 24 };
 const CHARTS = [
   { title: "Loss", keeps: (name) => /loss/.test(name), scale: 1, floor: false },
   { title: "AP on val, times 100", keeps: (name) => /(^|_)ap(50|75)?$/.test(name), scale: 100, floor: true },
@@ -97,13 +97,13 @@ export class Curves {
     if (series.length < 40) for (const point of path) svg.append(element("circle", { class: `curve-dot curve-${place}`, cx: point.split(",")[0], cy: point.split(",")[1], r: 2.5 }));
   }
 
-  // Names stand at the end of their lines, pushed apart where lines end together.
+  // Names stand right of the last point, pushed apart where lines end together.
   labels(svg, lines, x, y) {
-    const places = lines.map(([name, series], place) => ({ name, place, x: x(series.at(-1)[0]) - 4, y: y(series.at(-1)[1]) - 7 }));
+    const places = lines.map(([name, series], place) => ({ name, place, x: x(series.at(-1)[0]) + 8, y: y(series.at(-1)[1]) + 4 }));
     places.sort((one, other) => other.y - one.y);
     places.forEach((label, index) => {
-      if (index > 0) label.y = Math.min(label.y, places[index - 1].y - 13);
-      svg.append(element("text", { class: `curve-label curve-label-${label.place}`, x: label.x, y: label.y, "text-anchor": "end" }, label.name.replaceAll("_", " ")));
+      if (index > 0) label.y = Math.min(label.y, places[index - 1].y - 14);
+      svg.append(element("text", { class: `curve-label curve-label-${label.place}`, x: label.x, y: label.y }, label.name.replaceAll("_", " ")));
     });
   }
 }

@@ -37,10 +37,9 @@ function frame() {
 
 function fitted(figure, narrow) {
   if (!narrow) return figure;
-  const data = figure.data.filter((trace) => trace.meta !== "labels");
-  const layout = { ...figure.layout, margin: { l: 44, r: 10, t: 48, b: 48 } };
-  if (layout.legend) layout.legend = { ...layout.legend, font: { size: 11 } };
-  return { data, layout };
+  const layout = { ...figure.layout, annotations: [], margin: { l: 44, r: 10, t: 48, b: 48 } };
+  if (layout.legend) layout.legend = { ...layout.legend, y: -0.3, font: { size: 11 } };
+  return { data: figure.data, layout };
 }
 
 function follow(event) {
