@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -25,6 +26,9 @@ __all__ = ["app"]
 
 identity = read_identity()
 names = [queue_name(lane, slot) for lane in identity.lanes for slot in (Slot.HEAVY, Slot.LIGHT)]
+# Wake-ups are many and say nothing; what becomes of jobs is logged by the lifecycle.
+for name in ("celery.worker.strategy", "celery.app.trace"):
+    logging.getLogger(name).setLevel(logging.WARNING)
 app.conf.task_queues = [Queue(name, Exchange(name), routing_key=name) for name in names]
 
 

@@ -50,7 +50,11 @@ class Child:
             )
         self.pid = self._process.pid
         self._pid_files = pid_files
-        pid_files.write(self.pid)
+        try:
+            pid_files.write(self.pid)
+        except OSError:
+            self.end()
+            raise
 
     def poll(self) -> int | None:
         """Return the exit status once the child has ended (minus the signal that ended it), else None."""

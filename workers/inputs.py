@@ -61,7 +61,7 @@ class InputCache:
             for path in entries:
                 if total <= self._most_bytes:
                     break
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
                 total -= sizes[path]
 
     def _fetch(self, sha256: str, kept: Path, interrupted: Callable[[], bool]) -> None:

@@ -6,6 +6,7 @@ import codecs
 import json
 import logging
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -29,6 +30,7 @@ LOG_PIECE = 64 * 1024
 MOST_LIVE_LOG = 4 * 1024 * 1024
 MOST_WARNINGS = 100
 READ_AT_ONCE = 1024 * 1024
+LOG_READS = 16  # a child that floods its log does not keep the worker from looking after it
 
 Write = Callable[[], None]
 
@@ -152,7 +154,9 @@ class Teller:
         if not all_of_it and now - self._log_at < LOG_SECONDS:
             return
         self._log_at = now
-        while data := self._log.read():
+        for _ in range(LOG_READS if not all_of_it else sys.maxsize):
+            if not (data := self._log.read()):
+                break
             self._log_pieces(self._decoder.decode(data))
         if all_of_it:
             self._log_pieces(self._decoder.decode(b"", final=True))

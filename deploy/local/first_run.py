@@ -1,6 +1,7 @@
 """What a start does to the database and the files before the site serves: migrate, collect static files, first user, access.json.
 
-Run as a child with the site's environment: `python -m deploy.local.first_run ACCESS_FILE`.
+Run as a child with the site's environment: `python -m deploy.local.first_run ACCESS_FILE`, with `--own-database` where the database belongs
+to the installation.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ USER = "admin"
 STATIC_PACKAGES = ("django", "plotly", "django-htmx", "django-js-lib-bootstrap5", "django-ninja")
 
 
-def main(access: Path) -> None:
+def main(access: Path, *, own_database: bool) -> None:
     """Do all of it; what is done already costs next to nothing."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
     import django
@@ -29,7 +30,7 @@ def main(access: Path) -> None:
 
     call_command("migrate", interactive=False, verbosity=0)
     collect_static()
-    write_access(access)
+    write_access(access, own_database=own_database)
 
 
 def collect_static() -> None:
@@ -45,10 +46,11 @@ def collect_static() -> None:
     mark.write_text(wanted)
 
 
-def write_access(access: Path) -> None:
+def write_access(access: Path, *, own_database: bool) -> None:
     """Make sure that the first user exists and that access.json tells how to reach the site as that user.
 
-    A password that its owner changed stays; a lost access.json is made anew with a new password and a new token.
+    A password that its owner changed stays. A lost access.json is made anew with a new token, and in the installation's own database with a
+    new password; in a database that others use too the password is left alone, and access.json holds none.
     """
     from django.conf import settings
     from django.contrib.auth import get_user_model
@@ -57,10 +59,12 @@ def write_access(access: Path) -> None:
 
     known = read_json(access)
     user = get_user_model().objects.filter(username=USER).first()
-    password = known.get("password") or secrets.token_urlsafe(15)
+    password = known.get("password")
     if user is None:
+        password = password or secrets.token_urlsafe(15)
         user = get_user_model().objects.create_superuser(username=USER, password=password)
-    elif "password" not in known:
+    elif password is None and own_database:
+        password = secrets.token_urlsafe(15)
         user.set_password(password)
         user.save()
     token = known.get("token")
@@ -86,4 +90,4 @@ def _static_fingerprint(folders: list[Path]) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), own_database="--own-database" in sys.argv[2:])

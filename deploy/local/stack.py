@@ -64,7 +64,8 @@ class Stack:
     def prepare(self) -> None:
         """Bring database, static files, first user and access.json up to date."""
         log = self.home.log("first-run")
-        command = [sys.executable, "-m", "deploy.local.first_run", str(self.home.access)]
+        own = ["--own-database"] if "postgres" in self._servers else []
+        command = [sys.executable, "-m", "deploy.local.first_run", str(self.home.access), *own]
         process = self._spawn("first run", command, log)
         self.processes["first run"] = process
         while process.returncode() is None:

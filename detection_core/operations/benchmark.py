@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -81,24 +82,28 @@ def run(spec: BenchmarkSpec, context: JobContext) -> BenchmarkResult:
 def _run_all(plan: RunPlan, images: Sequence[np.ndarray], context: JobContext) -> list[RunRecord]:
     """Make all runs. One alone is made here, since a job is a fresh process already; of several each gets its own."""
     runs = plan.duration.runs
+    begin = time.monotonic()
     if runs == 1:
-        return [run_here(plan, images, run=0, on_progress=_progress(context, 0, 1))]
+        return [run_here(plan, images, run=0, on_progress=_progress(context, 0, 1, begin))]
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=context.out) as name:
         folder = Path(name)
         write_plan(folder, plan)
         save_images(folder / IMAGES, images)
         return [
-            run_in_new_process(folder, run=index, threads=plan.threads, on_progress=_progress(context, index, runs))
+            run_in_new_process(folder, run=index, threads=plan.threads, on_progress=_progress(context, index, runs, begin))
             for index in range(runs)
         ]
 
 
-def _progress(context: JobContext, index: int, runs: int) -> OnProgress:
+def _progress(context: JobContext, index: int, runs: int, begin: float) -> OnProgress:
     """Return what tells the job's progress from that of one run; it leaves by `Stopped` when the job was told to stop."""
 
     def tell(fraction: float, eta_s: float | None) -> None:
         context.raise_if_stopped()
-        context.events.progress((index + fraction) / runs, f"timing, run {index + 1} of {runs}", eta_s=eta_s if index + 1 == runs else None)
+        done = (index + fraction) / runs
+        if runs > 1 and done > 0:  # loading counts too, which a run does not know of
+            eta_s = (time.monotonic() - begin) * (1 - done) / done
+        context.events.progress(done, f"timing, run {index + 1} of {runs}", eta_s=eta_s)
 
     return tell
 

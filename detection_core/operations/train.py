@@ -87,7 +87,8 @@ def prepare(adapter: DetectorAdapter, recipe: Recipe, steps_per_epoch: int, job:
         steps_per_epoch=steps_per_epoch,
     )
     if job.spec.resume is not None:
-        load_state(job.context.resolve(job.spec.resume), training, job.manifest)
+        found = job.context.resolve(job.spec.resume)
+        load_state(found / STATE_FILE if found.is_dir() else found, training, job.manifest)
     training.started = time.monotonic()
     return training
 
@@ -102,9 +103,10 @@ def _train(training: Run, batches: TrainingBatches, job: Job) -> CocoMetrics | N
         events.state(job.context.emit("training_state", path))
 
     def evaluate(model: nn.Module) -> CocoMetrics:
-        def on_image(_: int) -> None:
+        def on_image(done: int) -> None:
             if job.context.stop():
                 raise StopRequested
+            journal.validating(training, done, len(job.val))
 
         metrics, _ = evaluate_model(
             training.adapter,
@@ -123,7 +125,6 @@ def _train(training: Run, batches: TrainingBatches, job: Job) -> CocoMetrics | N
         events.warning(f"data set '{job.dataset.name}' has no val split: nothing can be chosen, so best and last are the same")
     try:
         run_training(training, batches.epoch, [*([validation] if validation else []), journal, saving, stop])
-        events.progress(0.97, "last evaluation on val")
         metrics = validation.finish(training) if validation else None
     except StopRequested:
         saving.save(training)

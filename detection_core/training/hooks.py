@@ -115,17 +115,25 @@ class Journal:
         self.record(run)
 
     def record(self, run: Run) -> None:
-        """Write this epoch's line of history; a line of the same step is replaced."""
-        if not run.epoch_sums and run.history:
-            return
-        values: dict[str, float | None] = {**epoch_means(run), "lr": run.lr, "images_per_s": run.images_per_s}
+        """Write this epoch's line of history, or add the numbers on val to the line of this step."""
+        scores: dict[str, float | None] = {}
         if run.validated is not None and run.validated[0] == run.step:
-            values |= {"val_ap": run.validated[1].ap, "val_ap50": run.validated[1].ap50}
+            scores = {"val_ap": run.validated[1].ap, "val_ap50": run.validated[1].ap50}
         if run.history and run.history[-1]["step"] == run.step:
-            run.history.pop()
-        run.history.append({"epoch": epoch_position(run), "step": run.step, **values})
-        self._last_metrics = time.monotonic()
-        self._events.metric(values, step=run.step, epoch=epoch_position(run))
+            values = {name: value for name, value in scores.items() if name not in run.history[-1]}
+            run.history[-1] |= values
+        else:
+            values = {**epoch_means(run), "lr": run.lr, "images_per_s": run.images_per_s, **scores}
+            run.history.append({"epoch": epoch_position(run), "step": run.step, **values})
+        if values:
+            self._last_metrics = time.monotonic()
+            self._events.metric(values, step=run.step, epoch=epoch_position(run))
+
+    def validating(self, run: Run, done: int, images: int) -> None:
+        """Tell how far an evaluation on val is."""
+        if time.monotonic() - self._last_progress >= PROGRESS_EVERY_S:
+            self._last_progress = time.monotonic()
+            self._events.progress(TRAINING_PART * run.fraction, f"evaluating on val, image {done} of {images}")
 
     def _seconds_left(self, run: Run) -> float | None:
         done = run.fraction - (self._first_fraction or 0.0)

@@ -68,6 +68,14 @@ class Supervised:
         """Return every living process that belongs to the home, the supervisor among them."""
         return [process for process in psutil.process_iter() if _belongs(process, str(self.home))]
 
+    def left(self) -> list[str]:
+        """Return the command lines of what `processes` returns, for messages."""
+        lines = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                lines.append(f"{process.pid} (parent {process.ppid()}): {' '.join(process.cmdline())}")
+        return lines
+
     def process(self, words: str) -> psutil.Process:
         """Return the one process with `words` in its command line whose parent is the supervisor."""
         found = [process for process in psutil.Process(self._popen.pid).children() if words in " ".join(process.cmdline())]
@@ -85,7 +93,7 @@ class Supervised:
             self._popen.kill()
             self._popen.wait()
         try:
-            wait_until(lambda: not self.processes(), 30, lambda: f"left over: {self.processes()}")
+            wait_until(lambda: not self.left(), 30, lambda: f"left over: {self.left()}")
         finally:
             for process in self.processes():
                 with contextlib.suppress(psutil.Error):

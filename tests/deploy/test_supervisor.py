@@ -94,19 +94,19 @@ def test_a_stop_ends_every_process_and_says_so(first: Supervised) -> None:
     assert first.stop(signal.SIGTERM) == 0
     assert first.output.rstrip().endswith("stopped")
     assert "was killed" not in first.output
-    assert first.processes() == []
+    assert first.left() == []
 
 
 def test_a_second_start_reuses_the_state_and_a_killed_supervisor_leaves_no_process(first: Supervised) -> None:
     before = first.access()
-    assert first.processes() == [], "the test before this one stops the first run"
+    assert first.left() == [], "the test before this one stops the first run"
     second = Supervised(first.home)
     try:
         second.await_words(READY_WORDS, times=2)
         assert second.access() == {**before, "url": second.url}
         assert len(second.processes()) > 5
         assert second.stop(signal.SIGKILL) == -9
-        wait_until(lambda: not second.processes(), 15, lambda: f"left over: {second.processes()}")
+        wait_until(lambda: not second.left(), 15, lambda: f"left over: {second.left()}")
         assert not (first.home / "pg" / "postmaster.pid").exists(), "Postgres was not shut down cleanly"
     finally:
         second.end()

@@ -56,14 +56,14 @@ def test_the_same_checkpoint_has_the_same_ap_on_both_backends(api: Client, suite
 
 
 def test_the_front_on_the_page_is_the_front_in_the_table_and_the_api(page: Page, api: Client, suite: Suite):
-    page.goto("/")
-    expect(page.locator(".js-plotly-plot .scatterlayer").first).to_be_visible(timeout=WAIT_S * 1000)
     best = api.frontier(suite=suite.uuid)[0]
-    wanted = sorted(point["url"].rsplit("/", 1)[-1] for point in best["points"] if point["on_front"])
-    page.goto(f"/?group={best['group']}&suite={suite.uuid}")
-    shown = page.locator("tr[data-front='true'] a[href*='/results/']")
-    found = sorted({link.get_attribute("href").rsplit("/", 1)[-1] for link in shown.all()})
-    assert found == wanted
+    wanted = sorted(point["uuid"] for point in best["points"] if point["on_front"])
+    page.goto(f"/?group={best['group']}")
+    expect(page.locator(".js-plotly-plot .scatterlayer").first).to_be_visible(timeout=WAIT_S * 1000)
+    table = page.get_by_role("region", name="On the front").locator("a[href*='/results/']")
+    assert sorted({link.get_attribute("href").rsplit("/", 1)[-1] for link in table.all()}) == wanted
+    line = page.evaluate("document.querySelector('.js-plotly-plot').data.find(trace => trace.name === 'front').x.slice(1, -1)")
+    assert sorted(line) == sorted(point["p50_ms"] for point in best["points"] if point["on_front"])
 
 
 def test_a_reader_goes_from_the_leaderboard_to_the_checkpoint_and_its_bytes_are_right(page: Page, suite: Suite, tmp_path: Path):

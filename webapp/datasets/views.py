@@ -99,8 +99,8 @@ def _chosen(versions: list[DatasetVersion], wanted: str) -> DatasetVersion:
 
 def _health(request: HttpRequest, version: DatasetVersion) -> dict[str, Any]:
     issues = Paginator(version.report.get("issues", []), ISSUES_PER_PAGE)
-    counts = version.report.get("counts", {})
-    return {"issues": issues.get_page(request.GET.get("issues")), "problem_counts": counts, "problems": sum(counts.values())}
+    counts = sorted(version.report.get("counts", {}).items(), key=lambda item: (-item[1], item[0]))
+    return {"issues": issues.get_page(request.GET.get("issues")), "problem_counts": counts, "problems": sum(count for _, count in counts)}
 
 
 def _gallery(request: HttpRequest, version: DatasetVersion) -> dict[str, Any]:

@@ -110,7 +110,15 @@ def test_a_stop_ends_the_process_of_the_run(checkpoint, pictures, job, monkeypat
     assert sorted(path.name for path in job.out.iterdir()) == ["events.jsonl"]
 
 
-def test_events_tell_what_is_being_done(checkpoint, pictures, job):
-    benchmark.run(spec(checkpoint, pictures), job)
+def test_events_tell_which_run_is_timed_how_far_and_how_long_still(checkpoint, pictures, job, monkeypatch):
+    def run_in_new_process(folder, *, run, threads, on_progress):
+        on_progress(0.5, 1.0)
+        raise RuntimeError
+
+    monkeypatch.setattr(benchmark, "run_in_new_process", run_in_new_process)
+    with pytest.raises(RuntimeError):
+        benchmark.run(spec(checkpoint, pictures, duration="standard"), job)
     events = [json.loads(line) for line in (job.out / "events.jsonl").read_text().splitlines()]
-    assert "decoding 8 images" in events[0]["message"]
+    assert events[0]["message"] == "decoding 8 images"
+    assert (events[1]["message"], events[1]["fraction"]) == ("timing, run 1 of 2", 0.25)
+    assert events[1]["eta_s"] > 0

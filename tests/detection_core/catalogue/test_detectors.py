@@ -11,7 +11,6 @@ from detection_core.catalogue.recipes import recipe_for
 from detection_core.schemas.recipe import Recipe
 
 PUBLISHED = sorted(name for name, entry in DETECTORS.items() if entry.published_ap is not None)
-COMPACT = sorted(name for name, entry in DETECTORS.items() if entry.compact)
 
 
 def classes_of(name: str, outputs: int) -> tuple[str, ...]:
@@ -21,21 +20,19 @@ def classes_of(name: str, outputs: int) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_size_has_torchvisions_figures(name):
+def test_a_published_size_is_the_network_that_torchvision_publishes(name):
     meta = get_model_weights(name).COCO_V1.meta
     params_m, macs_g = measure(build_adapter(name, classes=classes_of(name, 91)))
-    entry = DETECTORS[name]
-    assert (entry.params_m, entry.macs_g) == (pytest.approx(params_m, abs=0.001), pytest.approx(macs_g, abs=0.001))
-    assert entry.published_ap == pytest.approx(meta["_metrics"]["COCO-val2017"]["box_map"] / 100)
+    assert DETECTORS[name].published_ap == pytest.approx(meta["_metrics"]["COCO-val2017"]["box_map"] / 100)
     # Published counts of the first versions leave out scale and shift of their frozen norms, which are trained here.
     assert meta["num_params"] / 1e6 == pytest.approx(params_m, rel=0.002)
-    if "mobilenet" not in name or "ssd" in name:
+    if not name.startswith("fasterrcnn_mobilenet"):
         # torchvision counts the MobileNet pair at other input shapes.
         assert macs_g == pytest.approx(meta["_ops"], rel=0.001)
 
 
-@pytest.mark.parametrize("name", COMPACT)
-def test_a_compact_size_has_the_figures_it_states_at_80_classes(name):
+@pytest.mark.parametrize("name", sorted(DETECTORS))
+def test_an_entry_has_the_figures_it_states_at_80_classes(name):
     params_m, macs_g = measure(build_adapter(name, classes=tuple(f"class {number}" for number in range(80))))
     assert (DETECTORS[name].params_m, DETECTORS[name].macs_g) == (pytest.approx(params_m, abs=0.001), pytest.approx(macs_g, abs=0.001))
 

@@ -148,6 +148,18 @@ def test_the_number_of_epochs_is_left_out_where_the_time_limit_ends_the_training
     assert progress_line(run, 40.0) == "epoch 2, 6 images/s, about 40 s left"
 
 
+def test_numbers_that_come_after_the_epochs_line_are_added_to_it(clock):
+    run, notes = run_of(clock, epochs=12), Notes()
+    journal = Journal(notes)
+    advance(run, clock, steps=9, seconds=20)
+    journal.record(run)
+    run.epoch_sums = {}
+    run.validated = (run.step, numbers(0.25))
+    journal.record(run)
+    assert len(run.history) == 1 and run.history[0]["loss"] == 2.0 and run.history[0]["val_ap"] == 0.25
+    assert notes.metrics[-1] == (9, 0.9, {"val_ap": 0.25, "val_ap50": 0.25})
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (185, "3 min"), (7300, "2 h")])
 def test_durations_are_told_in_words(seconds, words):
     assert duration_in_words(seconds) == words

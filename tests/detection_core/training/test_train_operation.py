@@ -78,7 +78,7 @@ def test_a_stopped_training_saves_its_state_and_the_next_attempt_ends_with_the_s
         run(spec_of(), context_of(tmp_path / "first", squares, stop=StopAfter(questions)))
     (state,) = events_of(tmp_path / "first", "state")
     assert state["file"]["role"] == "training_state" and not (tmp_path / "first" / "last.safetensors").exists()
-    resumed = run(spec_of(resume={"ref": str(tmp_path / "first" / "state.tar")}), context_of(tmp_path / "second", squares))
+    resumed = run(spec_of(resume={"ref": str(tmp_path / "first")}), context_of(tmp_path / "second", squares))
     assert (resumed.best.sha256, resumed.last.sha256) == (straight.best.sha256, straight.last.sha256)
     assert (resumed.best.metrics, resumed.last.metrics) == (straight.best.metrics, straight.last.metrics)
 

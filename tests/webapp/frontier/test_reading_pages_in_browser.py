@@ -40,9 +40,10 @@ def test_the_figure_is_drawn_and_nothing_is_refused(page, live_server, rows, pro
 
 
 def test_a_click_on_a_point_opens_its_result(page, live_server, rows):
+    page.set_viewport_size({"width": 1280, "height": 1400})
     page.goto(live_server.url + "/")
     _figure(page)
-    box = page.locator(".scatterlayer .trace .point").last.bounding_box()
+    box = page.locator(".scatterlayer .trace .point").first.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.wait_for_selector(".hoverlayer .hovertext")
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

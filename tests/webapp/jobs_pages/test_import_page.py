@@ -100,7 +100,9 @@ def test_an_upload_goes_through_a_file_and_not_through_memory(alice_client, monk
 
     seen = []
     put = imports.artifact_put_stream
-    monkeypatch.setattr(imports, "artifact_put_stream", lambda *, chunks, **rest: put(chunks=(seen.append(len(c)) or c for c in chunks), **rest))
+    monkeypatch.setattr(
+        imports, "artifact_put_stream", lambda *, chunks, **rest: put(chunks=(seen.append(len(c)) or c for c in chunks), **rest)
+    )
     _upload(alice_client, content=b"x" * 3_000_000)
     assert max(seen) <= 1 << 20
     assert sum(seen) == 3_000_000

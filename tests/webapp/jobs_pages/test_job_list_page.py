@@ -72,7 +72,9 @@ def test_filters_stand_in_the_address_and_combine(client):
     assert [row.title for row in client.get("/jobs", {"search": "thr"}).context["rows"]] == ["three"]
 
 
-@pytest.mark.parametrize("query", [{"state": "asleep"}, {"kind": "bake"}, {"suite": "not-a-uuid"}, {"page": "x"}, {"page": "99999999999999"}])
+@pytest.mark.parametrize(
+    "query", [{"state": "asleep"}, {"kind": "bake"}, {"suite": "not-a-uuid"}, {"page": "x"}, {"page": "99999999999999"}]
+)
 def test_a_filter_that_cannot_be_used_is_left_out(client, query):
     make_job("train", title="one")
     assert [row.title for row in client.get("/jobs", query).context["rows"]] == ["one"]

@@ -45,7 +45,9 @@ def test_a_failure_shows_its_sentence_first_then_the_remedy_then_the_last_twenty
         "train", state=State.FAILED, failure_kind="resource", failure_message="it ran out of memory; choose less", log_tail=tail, attempt=1
     )
     text = _text(_page(alice_client, job))
-    assert text.index("it ran out of memory") < text.index("The machine ran out of something") < text.index("line 11") < text.index("line 30")
+    assert (
+        text.index("it ran out of memory") < text.index("The machine ran out of something") < text.index("line 11") < text.index("line 30")
+    )
     assert "line 10 " not in text
     assert "Retry" in text
 
@@ -179,7 +181,9 @@ def test_the_page_takes_the_same_number_of_queries_however_long_the_story_is(cli
 
 
 def test_text_from_a_job_is_shown_as_text_and_never_run(client):
-    job = make_job("train", state=State.FAILED, title="<script>alert(1)</script>", failure_message="<img src=x onerror=alert(1)>", attempt=1)
+    job = make_job(
+        "train", state=State.FAILED, title="<script>alert(1)</script>", failure_message="<img src=x onerror=alert(1)>", attempt=1
+    )
     page = _page(client, job).content.decode()
     assert "<script>alert(1)" not in page
     assert "<img src=x" not in page

@@ -61,7 +61,9 @@ def test_every_detector_of_the_catalogue_can_be_chosen_the_small_ones_first(alic
 def test_what_will_be_queued_is_said_in_words_before_the_button(alice_client):
     make_worker(lanes=["cpu"])
     plan = _text(alice_client.get("/jobs/new/plan", _pipeline()))
-    assert "18 jobs: 3 trainings of at most 4 min, 3 exports, 6 evaluations, 6 latency measurements (quick); about 20 min on lane cpu" in plan
+    assert (
+        "18 jobs: 3 trainings of at most 4 min, 3 exports, 6 evaluations, 6 latency measurements (quick); about 20 min on lane cpu" in plan
+    )
     assert "6 of 18 cannot run now. No worker of lane cpu can run the backend onnxruntime" in plan
     assert not Job.objects.exists()
 
@@ -177,7 +179,14 @@ def test_an_export_starts_from_a_checkpoint(alice_client):
 def test_a_measurement_runs_on_the_backend_of_its_file(alice_client, role, name, backend, kind):
     artifact = _model_file(role, name=name)
     version = make_dataset_version()
-    fields = {"artifact": artifact.sha256, "dataset": str(version.uuid), "split": "test", "lane": "cpu", "duration": "standard", "threads": "2"}
+    fields = {
+        "artifact": artifact.sha256,
+        "dataset": str(version.uuid),
+        "split": "test",
+        "lane": "cpu",
+        "duration": "standard",
+        "threads": "2",
+    }
     alice_client.post(f"/jobs/new?kind={kind}", fields)
     spec = Job.objects.get(kind=kind).spec
     assert (spec["artifact"]["sha256"], spec["backend"], spec["dataset"]["sha256"]) == (artifact.sha256, backend, version.artifact_id)

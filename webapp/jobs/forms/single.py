@@ -145,9 +145,7 @@ class MeasureForm(StoredDataForm):
 def _classes_match(file: ModelFile, version: DatasetVersion) -> None:
     if file.classes and list(file.classes) != version.classes:
         known, there = _some(file.classes), _some(version.classes)
-        raise InvalidInput(
-            f"the model file knows the classes {known}, and {version} has {there}; choose a data set with the same classes"
-        )
+        raise InvalidInput(f"the model file knows the classes {known}, and {version} has {there}; choose a data set with the same classes")
 
 
 def _some(names: Sequence[str]) -> str:

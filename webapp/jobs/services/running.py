@@ -95,8 +95,6 @@ def job_state_saved(*, job_id: int, attempt: int, artifact: Artifact) -> None:
         if former is None:
             raise NotOwner
         Job.objects.filter(pk=job_id).update(resume_sha256=artifact.sha256)
-        if former != artifact.sha256:
-            event_add(job_id, attempt, "state", {"sha256": artifact.sha256, "size": artifact.size})
     if former and former != artifact.sha256:
         state_drop(former)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotFound, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET
 
@@ -18,7 +18,8 @@ async def job_stream(request: HttpRequest, uuid: UUID) -> HttpResponseBase:
     """Send what happens to a job from the event on that the page knows last, until the job is final."""
     job_id = await Job.objects.filter(uuid=uuid).values_list("id", flat=True).afirst()
     if job_id is None:
-        raise Http404("there is no such job")
+        # Not Http404: in an async view Django renders that page in a thread whose database connection nobody gives back.
+        return HttpResponseNotFound("there is no such job", content_type="text/plain")
     known = request.headers.get("Last-Event-ID") or request.GET.get("after") or "0"
     response = StreamingHttpResponse(stream(job_id, after=int(known) if known.isdecimal() else 0), content_type="text/event-stream")
     response["Cache-Control"] = "no-cache"

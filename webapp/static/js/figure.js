@@ -2,7 +2,7 @@
 // A figure is JSON in a <script type="application/json">; "var(--name)" stands for a colour of the style sheet.
 // Use: <div class="figure-canvas" data-figure="id of the script">, or drawFigure(element, figure) for data that changes.
 
-const NARROW = 640;
+const NARROW = 900;
 const figures = new Map();
 const probe = document.createElement("span");
 probe.hidden = true;
