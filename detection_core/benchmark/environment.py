@@ -27,11 +27,12 @@ def environment_record(device: str = "cpu", threads: int | None = None) -> Envir
     """Describe this machine.
 
     The hash leaves out what changes while a machine stays the same: host name (a container gets a new one at each
-    start), free memory, load, clock readings, kernel build. Latencies with different hashes are never on one front.
+    start), free memory, load, clock readings, kernel build, and the threads of a measurement, which its own record holds: AP and
+    latency of one machine have one environment. Latencies with different hashes or threads are never on one front.
 
     Args:
         device: "cpu", "cuda" or "cuda:N".
-        threads: threads a measurement was given; part of the hash. None where no measurement is described.
+        threads: threads a measurement was given. None where no measurement is described.
     """
     cpu = cpu_info()
     gpu = gpu_info(device) if device.startswith("cuda") else {}
@@ -46,7 +47,7 @@ def environment_record(device: str = "cpu", threads: int | None = None) -> Envir
         "device": device.partition(":")[0],
         "gpu": gpu,
     }
-    stable = machine | {"threads": threads, "python": python_version(), "versions": versions}
+    stable = machine | {"python": python_version(), "versions": versions}
     return Environment(
         stable_hash=hash_of(stable),
         hostname=socket.gethostname(),

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -44,11 +43,6 @@ class RunPlan:
     seed: int
     duration: DurationRule
     warmup: WarmupRule
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> RunPlan:
-        """Undo `dataclasses.asdict`."""
-        return cls(**data | {"duration": DurationRule(**data["duration"]), "warmup": WarmupRule(**data["warmup"])})
 
 
 def run_here(plan: RunPlan, images: Sequence[np.ndarray], *, run: int, on_progress: OnProgress, clock: Clock = wall_clock) -> RunRecord:
@@ -93,6 +87,12 @@ def run_here(plan: RunPlan, images: Sequence[np.ndarray], *, run: int, on_progre
 def write_plan(folder: Path, plan: RunPlan) -> None:
     """Write what `run_in_new_process` reads, beside the images."""
     (folder / PLAN).write_text(json.dumps(asdict(plan)))
+
+
+def read_plan(folder: Path) -> RunPlan:
+    """Undo `write_plan`."""
+    data = json.loads((folder / PLAN).read_text())
+    return RunPlan(**data | {"duration": DurationRule(**data["duration"]), "warmup": WarmupRule(**data["warmup"])})
 
 
 def run_in_new_process(folder: Path, *, run: int, threads: int, on_progress: OnProgress) -> RunRecord:
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measure one run as the plan in a folder says and leave its record there."""
     folder, run = Path(arguments[0]), int(arguments[1])
     _die_with_parent()
-    plan = RunPlan.from_dict(json.loads((folder / PLAN).read_text()))
+    plan = read_plan(folder)
     try:
         record = run_here(plan, load_images(folder / IMAGES), run=run, on_progress=lambda *state: _say("progress", state))
     except InvalidInput as error:

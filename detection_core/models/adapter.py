@@ -97,10 +97,8 @@ def feature_shapes(backbone: nn.Module, policy: InputPolicy) -> list[tuple[int, 
 
 def fixed_anchors(generator: nn.Module, shapes: Sequence[tuple[int, int]], policy: InputPolicy) -> Tensor:
     """Return the anchors [places, 4], xyxy in network-input pixels, of levels with these heights and widths."""
-    # First asked for inside inference mode, they would be of no use to a later training step.
-    with torch.inference_mode(False):
-        image = as_image_list(torch.empty(1, 3, policy.height, policy.width))
-        return generator(image, [torch.empty(1, 1, height, width) for height, width in shapes])[0]
+    image = as_image_list(torch.empty(1, 3, policy.height, policy.width))
+    return generator(image, [torch.empty(1, 1, height, width) for height, width in shapes])[0]
 
 
 class RawOutputs(nn.Module):

@@ -99,13 +99,13 @@ def test_a_lost_wake_up_only_delays_a_job(worker: LiveWorker, monkeypatch):
 
 
 def test_a_job_whose_database_connections_are_cut_runs_through(worker: LiveWorker):
-    job = import_job(worker.lane, sleep=3, events=[{"type": "warning", "message": f"number {place}"} for place in range(5)])
+    job = import_job(worker.lane, sleep=1.5, events=[{"type": "warning", "message": f"number {place}"} for place in range(5)])
     wait_for_state(job, "running")
-    for _ in range(4):
+    for _ in range(20):  # beyond the end of the child, so that its result meets them as well
         with connection.cursor() as cursor:
             query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
             cursor.execute(query)
-        time.sleep(0.4)
+        time.sleep(0.2)
     connection.close_pool()  # those of this process were cut as well
     wait_for_state(job, "succeeded")
     assert job.attempt == 1
@@ -116,7 +116,7 @@ def test_a_job_whose_database_connections_are_cut_runs_through(worker: LiveWorke
 def test_a_worker_whose_job_was_given_to_another_kills_its_child_and_writes_nothing(worker: LiveWorker):
     job = train_job(worker.lane, sleep=120)
     child = worker.child()
-    wait_for_state(job, "running")
+    wait_for(lambda: log_text(Job.objects.get(pk=job.pk)))  # from now on it has nothing to write that could be refused
     Job.objects.filter(pk=job.pk).update(attempt=7, worker="another#1")
 
     wait_for(lambda: not session_members(child))

@@ -98,8 +98,14 @@ def test_a_file_of_exactly_the_limit_is_taken(alice_client, settings):
 def test_an_upload_goes_through_a_file_and_not_through_memory(alice_client, monkeypatch):
     from webapp.jobs.views import imports
 
-    seen = []
+    seen: list[int] = []
     put = imports.artifact_put_stream
+
+    def counted(chunks):
+        for chunk in chunks:
+            seen.append(len(chunk))
+            yield chunk
+
     monkeypatch.setattr(
         imports, "artifact_put_stream", lambda *, chunks, **rest: put(chunks=(seen.append(len(c)) or c for c in chunks), **rest)
     )

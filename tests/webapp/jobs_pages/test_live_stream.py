@@ -104,6 +104,18 @@ async def test_a_reconnect_with_last_event_id_gives_each_event_once():
 
 
 @awaited
+async def test_two_pages_that_know_different_parts_each_get_only_what_they_lack():
+    job = await make_running_job_async()
+    one, other = await _open(job, after="?after=2"), await _open(job, after="?after=8")
+    reading = [asyncio.create_task(_read(response, until=lambda event: event[0] == "end")) for response in (one, other)]
+    await asyncio.sleep(0.2)
+    await final_async(job)
+    first, second = await asyncio.gather(*reading)
+    assert _seqs(first) == list(range(3, 11))
+    assert _seqs(second) == [9, 10]
+
+
+@awaited
 async def test_events_that_happen_while_watching_arrive():
     job = await make_running_job_async()
     response = await _open(job, after="?after=10")

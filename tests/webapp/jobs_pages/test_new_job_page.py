@@ -110,7 +110,7 @@ def test_pressing_the_button_twice_queues_once(alice_client):
         ("models", [], "choose at least one detector"),
         ("backends", [], "choose at least one backend"),
         ("minutes", "0", "greater than or equal to 0.1"),
-        ("input_size", "250", "multiple of step size 32"),
+        ("input_size", "250", "use a multiple of 32, such as 256 or 320"),
         ("seed", "-1", "greater than or equal to 0"),
         ("models", ["yolo99"], "yolo99 is not one of the available choices"),
         ("dataset", "version:6a0e4b62-4b53-4a43-8d7d-2f2f6f6d0c11", "is not one of the available choices"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connection
@@ -48,23 +49,18 @@ def test_a_claimed_job_has_an_owner_a_lease_and_an_attempt():
 def test_workers_that_claim_at_once_never_get_the_same_job():
     for _ in range(12):
         light()
-    claimed: list[int] = []
     barrier = threading.Barrier(4)
 
-    def serve(number: int) -> None:
+    def serve(number: int) -> list[int]:
         barrier.wait()
         try:
-            for _ in range(20):
-                if (job := claim(worker=f"w{number}#1", host=f"host{number}")) is not None:
-                    claimed.append(job.pk)
+            jobs = [claim(worker=f"w{number}#1", host=f"host{number}") for _ in range(20)]
+            return [job.pk for job in jobs if job is not None]
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=serve, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as threads:
+        claimed = [pk for pks in threads.map(serve, range(4)) for pk in pks]
     assert len(claimed) == len(set(claimed)) == 12
 
 

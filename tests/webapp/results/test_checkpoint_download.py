@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import sync_to_async
+from django.db import connections
 from django.http import HttpResponseBase
 from django.test import AsyncClient
 
@@ -31,13 +34,16 @@ def stored(tmp_path, settings):
 
 
 def _get(address: str, **headers: str) -> tuple[HttpResponseBase, bytes]:
-    """The view is asynchronous, so is the reading of its answer."""
+    """The view is asynchronous, so is the reading of its answer. A thread of its own, because Playwright's loop may hold this one."""
 
     async def fetch() -> tuple[HttpResponseBase, bytes]:
         answer = await AsyncClient().get(address, headers=headers)
-        return answer, b"".join([chunk async for chunk in answer.streaming_content]) if answer.streaming else answer.content
+        body = b"".join([chunk async for chunk in answer.streaming_content]) if answer.streaming else answer.content
+        await sync_to_async(connections.close_all)()
+        return answer, body
 
-    return async_to_sync(fetch)()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(lambda: asyncio.run(fetch())).result()
 
 
 def test_the_bytes_are_those_that_the_hash_names(stored):

@@ -91,6 +91,7 @@ class PipelineForm(QueueForm):
         min_value=64,
         max_value=2048,
         step_size=32,
+        error_messages={"step_size": "use a multiple of 32, such as 256 or 320"},
         help_text="A multiple of 32. Empty means each detector's own size.",
         widget=forms.NumberInput(attrs={"placeholder": "own size"}),
     )

@@ -38,6 +38,19 @@ function showEventRow(event) {
   row.insertCell().textContent = event.words;
 }
 
+function duration(seconds) {
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+}
+
+function tick() {
+  const field = document.getElementById("running-for");
+  if (!field) return;
+  field.dataset.since ??= performance.now();
+  field.textContent = duration(Math.round(Number(field.dataset.seconds) + (performance.now() - field.dataset.since) / 1000));
+}
+
 async function fetchPanel() {
   if (panelWanted) return;
   panelWanted = true;
@@ -106,4 +119,5 @@ curves.draw();
 document.addEventListener("themechange", () => curves.draw());
 document.getElementById("follow-label").hidden = live.final;
 log.scrollTop = log.scrollHeight;
+setInterval(tick, 1000);
 if (!live.final) watch();
