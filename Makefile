@@ -34,7 +34,7 @@ demo: setup  ## the starter benchmark from data to frontier, then the site stays
 
 test: setup  ## the tests (ALL=1: the heavy ones too; ALL=name: the heavy suite of that name)
 	@$(PY) -m tests.browser
-	@$(PY) -m pytest -p tests.servers $(if $(ALL),$(if $(filter 1,$(ALL)),-m "not gpu",-m "heavy and not gpu" -k "$(ALL)"),-m "not heavy and not gpu")
+	@$(PY) -m pytest $(if $(ALL),$(if $(filter 1,$(ALL)),-m "not gpu",-m "heavy and not gpu" -k "$(ALL)"),-m "not heavy and not gpu")
 
 check: setup  ## lint, format, types, import contracts, migrations, deployment checks
 	@$(VENV)/bin/ruff check .
@@ -48,7 +48,7 @@ bench: setup  ## our figures beside their marks, written to PARETOBOX_HOME/bench
 	@$(PY) -m benchmarks run $(if $(filter 1,$(QUICK)),--quick) $(if $(ROW),--only $(ROW))
 
 faults: setup  ## kill and starve what a deployment loses in life: the failure-injection tests
-	@$(PY) -m pytest -p tests.servers -m "not gpu" tests/faults tests/deploy
+	@$(PY) -m pytest -m "not gpu" tests/faults tests/deploy
 
 gpu-check: setup  ## train, export, time and break on a CUDA device (at most 8 minutes)
 	@$(PY) -m benchmarks.gpu_check --out "$(PARETOBOX_HOME)/gpu-check.json"

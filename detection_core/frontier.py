@@ -24,15 +24,19 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
         InvalidInput: a figure is missing, not a number or infinite; the message names the point.
     """
     best_ap: dict[float, float] = {}
-    for index, (latency_ms, ap) in enumerate(points):
-        if latency_ms is None or ap is None or not (math.isfinite(latency_ms) and math.isfinite(ap)):
-            raise InvalidInput(f"point {index} is ({latency_ms}, {ap}); leave out points without a finite latency and AP")
+    for latency_ms, ap in points:
+        if latency_ms is None or ap is None or not math.isfinite(latency_ms + ap):
+            raise InvalidInput(_not_finite(points))
         if ap > best_ap.get(latency_ms, -math.inf):
             best_ap[latency_ms] = ap
-    front = set()
+    front: dict[float, float] = {}
     highest = -math.inf
     for latency_ms in sorted(best_ap):
         if best_ap[latency_ms] > highest:
-            highest = best_ap[latency_ms]
-            front.add((latency_ms, highest))
-    return [(latency_ms, ap) in front for latency_ms, ap in points]
+            highest = front[latency_ms] = best_ap[latency_ms]
+    return [front.get(latency_ms) == ap for latency_ms, ap in points]
+
+
+def _not_finite(points: Sequence[tuple[float, float]]) -> str:
+    index, point = next((i, p) for i, p in enumerate(points) if None in p or not math.isfinite(sum(p)))
+    return f"point {index} is {point}; leave out points without a finite latency and AP"

@@ -58,7 +58,7 @@ def random_field(rng: np.random.Generator) -> Field:
     """Draw the features of a place. Leaf colours of crop and weed come from the same range, the weed's a little yellower on average."""
     sun_angle = rng.uniform(0, 2 * math.pi)
     green = np.array([rng.uniform(72, 112), rng.uniform(112, 150), rng.uniform(48, 82)])
-    weed_green = green + rng.normal((7, 3, -3), (13, 11, 10))
+    weed_green = green + rng.normal((10, 4, -4), (13, 11, 10))
     soil = (np.array([142.0, 118.0, 93.0]) + rng.normal(0, (5, 5, 8))) * rng.uniform(0.72, 1.2)
     return Field(
         row_angle=rng.uniform(0, math.pi),

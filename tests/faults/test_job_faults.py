@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import time
 
-from django.db import connection
+from django.core.files.storage import storages
+from django.db import connection, transaction
 
-from tests.workers.live import LiveWorker, import_job, state_of, train_job, wait_for, wait_for_state
-from webapp.artifacts.services import artifact_open
+from detection_core.schemas.files import InputFile
+from detection_core.schemas.specs import TrainSpec
+from tests.workers.live import MODEL, LiveWorker, import_job, state_of, train_job, wait_for, wait_for_state
+from webapp.artifacts.services import artifact_open, artifact_put_stream
 from webapp.hardware.models import HostLease, Worker
 from webapp.jobs.models import Job, JobAttempt, JobEvent
 from webapp.jobs.queue import queue_name, send
 from webapp.jobs.selectors import log_text
-from webapp.jobs.services import job_cancel
+from webapp.jobs.services import job_cancel, job_create
 from workers.processes import session_members, still_alive
 
 
@@ -25,7 +29,7 @@ def moves(job: Job) -> list[str]:
 
 
 def test_a_killed_child_is_tried_again_from_its_saved_state_and_ends_once(worker: LiveWorker):
-    job = train_job(worker.lane, sleep=120, state="epoch 2", grandchild=True)
+    job = train_job(worker.lane, sleep=120, state="epoch 2", grandchild=True, print_inputs=True)
     child = worker.child()
     wait_for(lambda: Job.objects.get(pk=job.pk).resume_sha256)
     os.kill(child, signal.SIGKILL)
@@ -34,7 +38,9 @@ def test_a_killed_child_is_tried_again_from_its_saved_state_and_ends_once(worker
     assert moves(job) == ["queued", "running", "queued", "running", "succeeded"]
     assert job.outputs.filter(role="checkpoint_best").count() == 1
     assert not session_members(child), "a grandchild was left"
-    assert "epoch 2" not in log_text(job) and "'name': 'training_state.tar'" not in log_text(job, attempt=1)
+    assert "resume: None" in log_text(job, attempt=1)
+    digest = hashlib.sha256(b"epoch 2").hexdigest()
+    assert f"'sha256': '{digest}'" in log_text(job, attempt=2).split("resume:")[1], "the second attempt was not given the state"
     assert job.resume_sha256 == "" and not HostLease.objects.exists()
 
 
@@ -124,6 +130,24 @@ def test_a_worker_whose_job_was_given_to_another_kills_its_child_and_writes_noth
     job.refresh_from_db()
     assert (job.state, job.attempt, job.worker) == ("running", 7, "another#1")
     assert moves(job) == ["queued", "running"]
+
+
+def test_a_stored_input_that_is_gone_is_told_with_its_field(worker: LiveWorker):
+    lost = artifact_put_stream(chunks=[b"lost"], kind="dataset", name="bccd.tar", max_bytes=10)
+    storages["default"].delete(lost.storage_key)
+    spec = TrainSpec(model=MODEL, dataset=InputFile(sha256=lost.sha256))
+    job = wait_for_state(job_create(spec=spec, lane=worker.lane), "failed")
+    assert job.failure_message.startswith("field 'dataset': the bytes of 'bccd.tar'") and "upload it again" in job.failure_message
+    assert not HostLease.objects.exists()
+
+
+def test_a_saved_state_that_is_gone_lets_the_training_start_anew(worker: LiveWorker):
+    with transaction.atomic():
+        job = train_job(worker.lane, print_inputs=True)
+        Job.objects.filter(pk=job.pk).update(resume_sha256="f" * 64)
+    wait_for_state(job, "succeeded")
+    assert "resume: None" in log_text(job)
+    assert "the training starts anew" in JobEvent.objects.get(job=job, type="warning").data["message"]
 
 
 def test_a_job_over_its_time_limit_is_ended_and_says_so(worker: LiveWorker):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
@@ -14,24 +15,21 @@ OPEN_PATHS = ("/login", "/static/", "/healthz", "/readyz", "/metrics", "/api/")
 
 
 @sync_and_async_middleware
-def ReadAccessMiddleware(get_response: Callable):
+def ReadAccessMiddleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:  # named as Django names them
     """Send people who may not read to the login page. The API answers for itself."""
 
-    def refused(request: HttpRequest) -> HttpResponseBase | None:
-        if settings.PUBLIC_READ or request.path.startswith(OPEN_PATHS):
-            return None
-        return None if request.user.is_authenticated else redirect_to_login(request.get_full_path())
+    async def asynchronous(request: HttpRequest) -> HttpResponseBase:
+        if _open(request) or (await request.auser()).is_authenticated:
+            return await get_response(request)
+        return redirect_to_login(request.get_full_path())
 
-    if iscoroutinefunction(get_response):
+    def synchronous(request: HttpRequest) -> HttpResponseBase:
+        if _open(request) or request.user.is_authenticated:
+            return get_response(request)
+        return redirect_to_login(request.get_full_path())
 
-        async def middleware(request: HttpRequest) -> HttpResponseBase:
-            if settings.PUBLIC_READ or request.path.startswith(OPEN_PATHS):
-                return await get_response(request)
-            user = await request.auser()
-            return await get_response(request) if user.is_authenticated else redirect_to_login(request.get_full_path())
-    else:
+    return asynchronous if iscoroutinefunction(get_response) else synchronous
 
-        def middleware(request: HttpRequest) -> HttpResponseBase:
-            return refused(request) or get_response(request)
 
-    return middleware
+def _open(request: HttpRequest) -> bool:
+    return settings.PUBLIC_READ or request.path.startswith(OPEN_PATHS)

@@ -11,6 +11,7 @@ from webapp.api.schemas import CheckpointOut, DatasetOut, DatasetVersionOut, Job
 from webapp.datasets.models import Dataset
 from webapp.jobs.models import Job
 from webapp.results.models import Checkpoint, Result
+from webapp.results.presentation import checkpoint_filename
 
 
 def address(name: str, *args: Any) -> str:
@@ -122,12 +123,7 @@ def checkpoint_out(row: Checkpoint) -> CheckpointOut:
         licence=row.licence,
         sha256=row.artifact_id,
         size=row.artifact.size,
-        name=checkpoint_name(row),
+        name=checkpoint_filename(row),
         job=row.job.uuid,
         download=address("checkpoint-download", row.uuid),
     )
-
-
-def checkpoint_name(row: Checkpoint) -> str:
-    """Return the file name under which a checkpoint is downloaded."""
-    return f"{row.model}-{row.role}-{row.artifact_id[:8]}.safetensors"

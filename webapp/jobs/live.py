@@ -71,7 +71,7 @@ class Watcher:
     def tell(self, news: News) -> None:
         """Queue what this page does not know yet."""
         for event in news.events:
-            if True:
+            if event["seq"] > self.seq:
                 self.queue.put_nowait(Message("event", event, id=event["seq"]))
                 self.seq = event["seq"]
         if news.status != self.status:

@@ -18,7 +18,7 @@ class Suite(models.Model):
     name = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
-    idempotency_key = models.CharField(max_length=200, null=True, blank=True, unique=True)  # noqa: DJ001 - unique only where given
+    idempotency_key = models.CharField(max_length=200, null=True, blank=True, unique=True)
 
     def __str__(self) -> str:
         return self.name
@@ -40,7 +40,7 @@ class Job(models.Model):
     priority = models.IntegerField(default=0)
     suite = models.ForeignKey(Suite, null=True, blank=True, on_delete=models.CASCADE, related_name="jobs")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
-    idempotency_key = models.CharField(max_length=200, null=True, blank=True, unique=True)  # noqa: DJ001 - unique only where given
+    idempotency_key = models.CharField(max_length=200, null=True, blank=True, unique=True)
 
     created_at = models.DateTimeField(auto_now_add=True)
     queued_at = models.DateTimeField(null=True, blank=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -82,7 +82,7 @@ def _model_steps(
 ) -> list[PlannedJob]:
     title = f"{model} · {request.dataset_name or request.import_ref}"
     device = "cuda" if request.lane.startswith("cuda") else "cpu"
-    common = {"lane": request.lane, "priority": priority}
+    common: dict[str, Any] = {"lane": request.lane, "priority": priority}
     train = TrainSpec(model=model, dataset=dataset, recipe=recipe_of(request, model), device=device, threads=threads)
     steps = [PlannedJob(alias=f"{model}:train", spec=train, title=title, needs=dict(data_needs), **common)]
     files = {"eager": (f"{model}:train", "checkpoint_best")}
@@ -95,7 +95,7 @@ def _model_steps(
         files["onnxruntime"] = (f"{model}:export", "exported_model")
     for backend in request.backends:
         needs = {"artifact": files[backend], **data_needs}
-        shared = {"artifact": empty, "backend": backend, "dataset": dataset, "split": request.split, "device": device}
+        shared: dict[str, Any] = {"artifact": empty, "backend": backend, "dataset": dataset, "split": request.split, "device": device}
         evaluate = EvaluateSpec(**shared, threads=threads)
         benchmark = BenchmarkSpec(**shared, duration=request.duration, threads=max(1, threads // 2))
         steps.append(PlannedJob(alias=f"{model}:evaluate:{backend}", spec=evaluate, title=f"{title} · {backend}", needs=needs, **common))
@@ -105,7 +105,7 @@ def _model_steps(
 
 def recipe_of(request: PipelineRequest, model: str) -> Recipe:
     """Return the model's default recipe with what the request says on top."""
-    chosen = {"seed": request.seed, "max_minutes": request.minutes}
+    chosen: dict[str, Any] = {"seed": request.seed, "max_minutes": request.minutes}
     chosen |= {"epochs": request.epochs or (MANY_EPOCHS if request.minutes else None)}
     chosen |= {"input_size": request.input_size, "batch_size": request.batch_size}
     try:

@@ -221,7 +221,7 @@ def front_refresh(*, group_key: str) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int(group_key[:15], 16)])
     group = Result.objects.filter(group_key=group_key)
     rows = list(group.filter(complete=True, selection_split=False, flags=[]).exclude(backend="null").values_list("id", "p50_ms", "ap"))
-    on = pareto_front([(p50, ap) for _, p50, ap in rows])
+    on = pareto_front([(p50 or 0.0, ap or 0.0) for _, p50, ap in rows])
     front = [row[0] for row, member in zip(rows, on, strict=True) if member]
     group.exclude(id__in=front).filter(on_front=True).update(on_front=False)
     group.filter(id__in=front, on_front=False).update(on_front=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import sync_to_async
+from django.db import connections
 from django.test import AsyncClient
 
 from webapp.accounts.services import token_create
@@ -45,10 +48,17 @@ def test_an_upload_needs_a_token(client):
     assert client.post("/api/v1/uploads?name=d.tar", BYTES, content_type="application/octet-stream").status_code == 401
 
 
-@async_to_sync
-async def download(stored: Artifact, **headers: str):
-    response = await AsyncClient().get(f"/artifacts/{stored.sha256}/d.tar", headers=headers)
-    return response, b"".join([chunk async for chunk in response.streaming_content]) if response.streaming else response.content
+def download(stored: Artifact, **headers: str):
+    """The view is asynchronous; it runs in a thread of its own, because Playwright's loop may hold this one."""
+
+    async def fetch():
+        response = await AsyncClient().get(f"/artifacts/{stored.sha256}/d.tar", headers=headers)
+        content = b"".join([chunk async for chunk in response.streaming_content]) if response.streaming else response.content
+        await sync_to_async(connections.close_all)()
+        return response, content
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(lambda: asyncio.run(fetch())).result()
 
 
 def test_a_download_gives_the_bytes_with_length_tag_and_name(stored):

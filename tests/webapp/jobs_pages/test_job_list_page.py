@@ -39,12 +39,15 @@ def test_a_running_job_shows_what_it_is_doing_and_how_long_it_will_take(client):
 
 def test_queued_jobs_tell_their_place_and_the_lane_nobody_serves(client):
     make_worker(lanes=["cpu"])
-    for lane in ("cpu", "cpu", "cuda"):
-        make_job("train", state=State.QUEUED, lane=lane, title=f"on {lane}")
-    text = _text(client.get("/jobs"))
-    assert "next on lane cpu" in text
-    assert "behind 1 job of lane cpu" in text
-    assert "no living worker serves lane cuda" in text
+    for title, fields in {"early": {}, "late": {}, "urgent": {"priority": 5}, "elsewhere": {"lane": "cuda"}}.items():
+        make_job("train", state=State.QUEUED, title=title, **fields)
+    words = {row.title: row.words for row in client.get("/jobs").context["rows"]}
+    assert words == {
+        "urgent": "next on lane cpu",
+        "early": "behind 1 job of lane cpu",
+        "late": "behind 2 jobs of lane cpu",
+        "elsewhere": "no living worker serves lane cuda",
+    }
 
 
 def test_a_waiting_job_names_the_job_it_waits_for(client):
