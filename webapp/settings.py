@@ -79,7 +79,7 @@ TEMPLATES = [
     }
 ]
 
-DATABASES = {"default": {**environ.Env.db_url_config(env.text("DATABASE_URL")), "CONN_MAX_AGE": 0}}
+DATABASES = {"default": {**environ.Env.db_url_config(env.text("DATABASE_URL")), "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True}}
 DATABASES["default"]["ENGINE"] = "django.db.backends.postgresql"
 DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": env.integer("DATABASE_POOL", 12), "timeout": 20}}
 DATABASES["default"]["TEST"] = {"NAME": env.text("PARETOBOX_TEST_DB", "test_paretobox")}
