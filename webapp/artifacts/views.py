@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, HttpResponseNotFound
 
 from webapp.artifacts.http import artifact_response
 from webapp.artifacts.models import Artifact
@@ -12,5 +12,6 @@ async def artifact_download(request: HttpRequest, sha256: str, name: str) -> Htt
     """Send an artifact by its hash under the name in the address."""
     artifact = await Artifact.objects.filter(sha256=sha256).afirst()
     if artifact is None:
-        raise Http404("no stored file has this hash")
+        # Not Http404: in an async view Django renders that page in a thread whose database connection nobody gives back.
+        return HttpResponseNotFound("no stored file has this hash", content_type="text/plain")
     return await artifact_response(request, artifact, filename=name)

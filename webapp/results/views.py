@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase, HttpResponseNotFound
 from django.shortcuts import render
 
 from webapp.artifacts.http import artifact_response
@@ -97,5 +97,6 @@ async def checkpoint_download(request: HttpRequest, uuid: UUID) -> HttpResponseB
     """Send the bytes of a checkpoint."""
     checkpoint = await Checkpoint.objects.select_related("artifact").filter(uuid=uuid).afirst()
     if checkpoint is None:
-        raise Http404("no checkpoint has this id")
+        # Not Http404: in an async view Django renders that page in a thread whose database connection nobody gives back.
+        return HttpResponseNotFound("no checkpoint has this id", content_type="text/plain")
     return await artifact_response(request, checkpoint.artifact, filename=checkpoint_filename(checkpoint))

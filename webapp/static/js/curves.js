@@ -1,7 +1,9 @@
 // Small line charts, drawn as SVG in the page's own colours. One chart for losses, one for AP.
 
 const NS = "http://www.w3.org/2000/svg";
-const WIDTH = 560;
+const WIDEST = 600;
+const NARROWEST = 280;
+const FRAME = 26; // padding and border of a figure
 const HEIGHT = 220;
 const INSET = { left: 46, right: 92, top: 14, bottom: 24 };
 const CHARTS = [
@@ -39,8 +41,10 @@ export class Curves {
     this.points.push({ step: point.step ?? this.points.length, epoch: point.epoch ?? null, values: point.values ?? {} });
   }
 
+  // Drawn in the pixels of the page, so that letters keep their size on a phone.
   draw() {
     this.root.replaceChildren();
+    this.width = Math.max(NARROWEST, Math.min(WIDEST, this.root.clientWidth - FRAME));
     for (const chart of CHARTS) {
       const lines = this.lines(chart);
       if (lines.length) this.root.append(this.figure(chart, lines));
@@ -76,14 +80,14 @@ export class Curves {
     const [first, end] = [Math.min(...steps), Math.max(...steps, Math.min(...steps) + 1)];
     const low = chart.floor ? 0 : Math.min(0, ...values);
     const high = Math.max(...values, low + 1e-9) * 1.05;
-    const x = (step) => INSET.left + ((step - first) / (end - first)) * (WIDTH - INSET.left - INSET.right);
+    const x = (step) => INSET.left + ((step - first) / (end - first)) * (this.width - INSET.left - INSET.right);
     const y = (value) => HEIGHT - INSET.bottom - ((value - low) / (high - low)) * (HEIGHT - INSET.top - INSET.bottom);
-    const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": words });
+    const svg = element("svg", { viewBox: `0 0 ${this.width} ${HEIGHT}`, role: "img", "aria-label": words });
     for (const tick of niceSteps(low, high, 4)) {
-      svg.append(element("line", { class: "curve-grid", x1: INSET.left, x2: WIDTH - INSET.right, y1: y(tick), y2: y(tick) }));
+      svg.append(element("line", { class: "curve-grid", x1: INSET.left, x2: this.width - INSET.right, y1: y(tick), y2: y(tick) }));
       svg.append(element("text", { class: "curve-tick", x: INSET.left - 6, y: y(tick) + 4, "text-anchor": "end" }, short(tick)));
     }
-    for (const tick of niceSteps(first, end, 5)) {
+    for (const tick of niceSteps(first, end, this.width < 400 ? 3 : 5)) {
       svg.append(element("text", { class: "curve-tick", x: x(tick), y: HEIGHT - INSET.bottom + 17, "text-anchor": "middle" }, short(tick)));
     }
     lines.forEach(([, series], place) => this.line(svg, series, place, x, y));

@@ -116,7 +116,7 @@ function watch() {
 
 for (const point of points) curves.add(point.data);
 curves.draw();
-document.addEventListener("themechange", () => curves.draw());
+addEventListener("resize", () => curves.draw());
 document.getElementById("follow-label").hidden = live.final;
 log.scrollTop = log.scrollHeight;
 setInterval(tick, 1000);
