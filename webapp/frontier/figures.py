@@ -145,9 +145,11 @@ def _label(row: Result) -> Figure:
 
 
 def _log_range(values: Sequence[float]) -> list[float]:
+    """The exponents that an axis shows: never less than a factor of five, so that two ticks or more always stand on it."""
     low, high = math.log10(min(values)), math.log10(max(values))
-    span = max(high - low, 0.5)
-    return [low - 0.16 * span, high + 0.08 * span]
+    missing = max(0.0, math.log10(5) - (high - low)) / 2
+    low, high = low - missing, high + missing
+    return [low - 0.16 * (high - low), high + 0.08 * (high - low)]
 
 
 def _ap_range(values: Sequence[float]) -> list[float]:

@@ -91,3 +91,9 @@ def test_the_hover_card_escapes_names():
 def test_the_figure_is_plain_json():
     front = [_row(on_front=True)]
     assert json.loads(json.dumps(frontier_figure(front, [_row(flags=("drift",))], front), allow_nan=False))
+
+
+@pytest.mark.parametrize("latency_ms", [1.3, 3.0, 7.0, 33.0, 42.0, 700.0])
+def test_even_a_single_latency_has_two_ticks_beside_it(latency_ms):
+    axis = frontier_figure([_row(p50_ms=latency_ms)], [], [])["layout"]["xaxis"]
+    assert len(axis["tickvals"]) >= 2
