@@ -29,7 +29,7 @@ def fill(count: int) -> None:
     copies = []
     for place in range(count - Result.objects.count()):
         fields = {field.attname: getattr(row, field.attname) for field in Result._meta.concrete_fields if field.name != "id"}
-        copies.append(Result(**{**fields, "uuid": uuid.uuid4(), "latency_id": None, "ap": (place % 97) / 97, "p50_ms": 1 + place % 89}))
+        copies.append(Result(**{**fields, "uuid": uuid.uuid4(), "latency_id": None, "ap": place / 20_000, "p50_ms": 1 + place % 89}))
     Result.objects.bulk_create(copies)
     assert Result.objects.count() == count
 
