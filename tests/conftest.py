@@ -25,6 +25,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.markexpr = OFF_BY_DEFAULT
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what drives Chromium last: from its first use Playwright's event loop stays in the thread of the tests, where no
+    other asynchronous code can then run."""
+    items.sort(key=lambda item: "playwright" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture
 def alice(db: None) -> User:
     """Alice owns things."""

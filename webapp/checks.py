@@ -16,6 +16,8 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError
 from django.db.models.functions import Now
 
+from webapp import env
+
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 SECRET_KEY_LENGTH = 40
 FOLDER_STORAGE = "django.core.files.storage.FileSystemStorage"
@@ -94,9 +96,11 @@ def _folder_storage() -> bool:
 
 
 def _hosts_of_living_workers() -> set[str]:
+    """Without those in other containers of this machine (compose.yaml): their folder is one volume."""
     since = Now() - timedelta(seconds=3 * settings.LEASE_SECONDS)
     try:
         workers = apps.get_model("hardware", "Worker").objects.filter(stopped_at=None, heartbeat_at__gte=since)
+        workers = workers.exclude(boot_id=env.running_kernel() or None)
         return set(workers.values_list("host", flat=True))
     except DatabaseError:  # before the first migration there are no workers
         return set()

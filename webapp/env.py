@@ -1,4 +1,4 @@
-"""Readers of environment variables that refuse bad values."""
+"""Readers of environment variables that refuse bad values, and of the machine's own mark."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def text(name: str, default: str | None = None) -> str:
@@ -44,3 +46,8 @@ def words(name: str, default: str) -> list[str]:
 def folder(name: str, default: Path) -> Path:
     """Return the variable as an absolute path."""
     return Path(os.environ.get(name) or default).expanduser().absolute()
+
+
+def running_kernel() -> str:
+    """Return the mark of this machine's running kernel, the same in all its containers; empty where the system has none."""
+    return BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""

@@ -16,7 +16,6 @@ from webapp import env
 from webapp.hardware.selectors import lease_host
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,79}$")
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,5 @@ def read_identity() -> Identity:
     threads = env.integer("PARETOBOX_THREADS", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     if not lanes or threads < 1:
         raise ImproperlyConfigured("PARETOBOX_LANES needs a lane and PARETOBOX_THREADS at least 1; correct them or leave them out")
-    boot_id = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
     home = Path(settings.HOME)
-    return Identity(name, secrets.token_hex(4), host, boot_id, os.getpid(), lanes, threads, home)
+    return Identity(name, secrets.token_hex(4), host, env.running_kernel(), os.getpid(), lanes, threads, home)

@@ -17,7 +17,7 @@ from detection_core.schemas.results import ProbeResult
 from detection_core.schemas.specs import ProbeSpec
 from webapp.hardware.services import host_lease_release, host_lease_take, worker_probed
 from workers.child import Child
-from workers.database import connected, patiently
+from workers.database import patiently
 from workers.failures import tail
 from workers.lanes import Board
 from workers.lifecycle import Place, child_command
@@ -84,5 +84,4 @@ class ProbeThread(threading.Thread):
     def _record(self, result: ProbeResult) -> None:
         me = self._place.me
         self._board.backends = frozenset(ability.name for ability in result.backends if ability.reason is None)
-        with connected():
-            worker_probed(name=me.name, pid=me.pid, result=result)
+        patiently(lambda: worker_probed(name=me.name, pid=me.pid, result=result), give_up=self._place.stopping.is_set)

@@ -42,7 +42,7 @@ def import_archive(page: Page, path: Path, *, name: str) -> None:
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_role("button", name="Import").click()
     page.wait_for_url(re.compile(r"/jobs/[0-9a-f-]{36}"), timeout=LONG_MS)
-    expect(page.get_by_text("Succeeded").first).to_be_visible(timeout=LONG_MS)
+    expect(page.get_by_role("main").get_by_text(re.compile("^succeeded$", re.IGNORECASE)).first).to_be_visible(timeout=LONG_MS)
 
 
 def submit_pipeline(page: Page, *, dataset: str, models: Sequence[str], minutes: float, input_size: int) -> str:

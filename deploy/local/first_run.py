@@ -17,7 +17,7 @@ from pathlib import Path
 from deploy.local.home import read_json, write_private
 
 USER = "admin"
-STATIC_PACKAGES = ("django", "plotly", "django-htmx", "django-js-lib-bootstrap5", "django-ninja")
+STATIC_PACKAGES = ("django", "plotly", "django-htmx")
 
 
 def main(access: Path, *, own_database: bool) -> None:

@@ -17,7 +17,7 @@ def command(port: int) -> list[str]:
 
 
 def ready(url: str) -> bool:
-    """Tell whether /readyz answers 200, that is whether the site reaches its database and its queue."""
+    """Tell whether /readyz answers 200, that is whether the site reaches its database and every migration is applied."""
     try:
         with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
             return answer.status == 200

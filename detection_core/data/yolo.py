@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -33,7 +34,13 @@ def find_yolo(root: Path, files: list[str]) -> YoloFiles | None:
     used = {label for label in labels_of.values() if label}
     if not any(_looks_like_labels(root / label) for label in used):
         return None
-    orphans = [file for file in files if "labels" in PurePosixPath(file).parts[:-1] and file.endswith(".txt") and file not in used]
+    folders = {PurePosixPath(label).parent for label in used}
+    texts = [file for file in files if file.endswith(".txt") and file not in used]
+    orphans = [
+        file
+        for file in texts
+        if "labels" in PurePosixPath(file).parts[:-1] or (PurePosixPath(file).parent in folders and _looks_like_labels(root / file))
+    ]
     return YoloFiles(labels_of, [file for file in orphans if PurePosixPath(file).name not in _NAME_LISTS])
 
 
@@ -42,6 +49,7 @@ def read_yolo(root: Path, found: YoloFiles, files: list[str], log: HealthLog) ->
     names = _names(root, files, log)
     lists = _split_lists(root, files)
     images, highest = [], -1
+    counts = Counter(PurePosixPath(file).name for file in found.labels_of)
     for file, label_file in found.labels_of.items():
         boxes: list[RawBox] = []
         if label_file is None:
@@ -49,7 +57,10 @@ def read_yolo(root: Path, found: YoloFiles, files: list[str], log: HealthLog) ->
         else:
             boxes = _rows(root / label_file, label_file, file, log)
         highest = max([highest, *(box.label for box in boxes)])
-        images.append(RawImage(file, lists.get(PurePosixPath(file).name) or _split_of(file), boxes, relative_boxes=True))
+        listed, placed = lists.get(PurePosixPath(file).name), _split_of(file)
+        # Lists are read by file name alone; where several folders hold that name, the folder tells more.
+        split = listed or placed if counts[PurePosixPath(file).name] == 1 else placed or listed
+        images.append(RawImage(file, split, boxes, relative_boxes=True))
     for label_file in found.orphans:
         log.add("missing_image", label_file, "there is no image for this label file", "its boxes were left out")
     if names is None:

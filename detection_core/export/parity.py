@@ -28,6 +28,9 @@ def max_abs_difference(
 
     Args:
         batches: float32 [1, 3, height, width] each, preprocessed.
+
+    Raises:
+        RuntimeError: an output of the exported file is not finite, or has another shape than the network's.
     """
     session = get_backend("onnxruntime").load(path, manifest, device="cpu", threads=threads)
     differences = [0.0]
@@ -36,6 +39,8 @@ def max_abs_difference(
             with torch.inference_mode():
                 expected = tuple(output.cpu().numpy() for output in adapter.forward(model, torch.from_numpy(batch)))
             found = session.run(batch)
+            if not all(np.isfinite(output).all() for output in found):
+                raise RuntimeError("the exported graph returns numbers that are not finite; look at the checkpoint's weights")
             differences.append(detections_difference(expected, found) if manifest.nms_in_graph else dense_difference(expected, found))
     finally:
         session.close()

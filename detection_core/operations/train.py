@@ -181,4 +181,7 @@ def _start_from(model: nn.Module, tensors: Mapping[str, Tensor], job: Job) -> No
 def _device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InvalidInput(f"device '{name}' is not there; use 'cpu', or a machine with a CUDA device")
+    if name.startswith("cuda"):
+        # The evaluation on val sets this for the whole process; a resumed training must not begin with another arithmetic.
+        torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
     return torch.device(name)

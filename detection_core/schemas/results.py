@@ -126,7 +126,7 @@ class TrainResult(Schema):
 
 
 class ExportResult(Schema):
-    """An exported file and how far its raw outputs are from the checkpoint's, on real input where there was some."""
+    """An exported file and how far its raw outputs are from the checkpoint's, on generated pictures."""
 
     kind: Literal["export"] = "export"
     path: str

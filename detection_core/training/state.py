@@ -21,8 +21,8 @@ from detection_core.schemas.recipe import Recipe
 from detection_core.schemas.results import CocoMetrics
 from detection_core.training.loop import Best, Run
 
-# A training that goes on must agree in these settings of the recipe; time and epochs may be raised.
-KEPT_SETTINGS = ("batch_size", "input_size", "seed", "model_options")
+# A training that goes on must agree in all other settings, or its recipe would not tell how it was made; time and epochs may be raised.
+FREE_SETTINGS = ("schema_version", "epochs", "max_minutes", "eval_every", "state_every_s")
 
 
 class BestNote(Schema):
@@ -130,7 +130,8 @@ def _require_same(position: Position, run: Run, manifest: Manifest) -> None:
         for name in ("model", "classes", "input", "options", "dataset_sha256")
         if getattr(position.manifest, name) != getattr(manifest, name)
     ]
-    differing += [name for name in KEPT_SETTINGS if getattr(position.recipe, name) != getattr(run.recipe, name)]
+    kept = [name for name in Recipe.model_fields if name not in FREE_SETTINGS]
+    differing += [name for name in kept if getattr(position.recipe, name) != getattr(run.recipe, name)]
     if position.steps_per_epoch != run.steps_per_epoch:
         differing.append("number of training images")
     if differing:

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, expect
+from rich.console import Console
 
-from benchmarks.evidence.browser import log_in
+from benchmarks.evidence.browser import import_archive, log_in, submit_pipeline
 from tests.deploy.stacks import READY_WORDS, Supervised
-from webapp.client.api import Access, Client, Job
+from webapp.client.api import Access, Client, Job, Suite
+from webapp.client.watch import watch_suite
 
 SMALL = {"train": 24, "val": 8, "test": 8, "size": 128, "altitude_m": [10.0]}
 WAIT_S = 600
@@ -64,6 +67,22 @@ def logged_in(page, stack: Supervised):
 def browser_context_args(browser_context_args: dict, stack: Supervised) -> dict:
     """Addresses in tests are relative to the stack."""
     return {**browser_context_args, "base_url": stack.url, "viewport": {"width": 1440, "height": 1000}}
+
+
+@pytest.fixture(scope="session")
+def suite(stack: Supervised, api: Client, small_archive: Path, browser: Browser, browser_context_args: dict) -> Suite:
+    """A pipeline of two models, submitted in the browser and run to its end."""
+    page = browser.new_context(**browser_context_args).new_page()
+    access = stack.access()
+    log_in(page, access["user"], access["password"])
+    import_archive(page, small_archive, name="browser-fields")
+    models = ("fcos_resnet10_fpn", "fasterrcnn_resnet10_fpn")
+    suite_id = submit_pipeline(page, dataset="browser-fields", models=models, minutes=0.2, input_size=128)
+    expect(page.get_by_text("fcos_resnet10_fpn").first).to_be_visible()
+    page.context.close()
+    ended = watch_suite(api, suite_id, Console(stderr=True))
+    assert [(job.kind, job.state, job.failure_message) for job in ended.jobs if job.state != "succeeded"] == []
+    return ended
 
 
 def done(api: Client, job: Job) -> Job:

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, ConsoleMessage
 
 from benchmarks.evidence.browser import log_in
 from tests.deploy.stacks import Supervised
-from webapp.client.api import Client
+from webapp.client.api import Client, Suite
 
 pytestmark = pytest.mark.browser
 
@@ -28,13 +28,13 @@ SIZES = {"phone": {"width": 390, "height": 844}, "desk": {"width": 1440, "height
 
 
 @pytest.fixture(scope="module")
-def pages(api: Client, small_dataset: str) -> list[str]:
-    """The addresses of one page of each kind, with what the tests before have made."""
+def pages(api: Client, suite: Suite) -> list[str]:
+    """The addresses of one page of each kind, with what a pipeline has made."""
     paths = list(STATIC_PAGES)
     paths += [f"/jobs/{job.uuid}" for job in {job.state: job for job in api.jobs()}.values()]
     paths += [f"/datasets/{dataset['uuid']}" for dataset in api.datasets()[:1]]
     paths += [f"/results/{row.uuid}" for row in api.results()[:1]]
-    paths += [f"/suites/{suite}" for suite in sorted({job.suite for job in api.jobs() if job.suite})[:1]]
+    paths.append(f"/suites/{suite.uuid}")
     return paths
 
 

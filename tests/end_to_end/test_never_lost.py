@@ -50,7 +50,7 @@ def training_with_a_saved_state(stack: Supervised, dataset: str, seed: int) -> J
     def saved() -> bool:
         ended = client.job(job.uuid)
         assert not ended.final, f"the training ended before it could be killed: {ended.state} {ended.failure_message}"
-        return any(event["type"] == "state" for event in client.call("GET", f"/jobs/{job.uuid}/events"))
+        return ended.data["resumable"]
 
     wait_until(saved, WAIT_S, lambda: "no state was saved")
     assert children(stack, job)

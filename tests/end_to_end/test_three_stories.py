@@ -9,32 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from benchmarks.evidence.browser import import_archive, submit_pipeline
 from tests.end_to_end.conftest import WAIT_S
 from webapp.client.api import Client, Suite
-from webapp.client.watch import watch_suite
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def suite(stack, api: Client, small_archive: Path, browser, browser_context_args) -> Suite:
-    """A pipeline of two models, submitted in the browser and run to its end."""
-    from rich.console import Console
-
-    from benchmarks.evidence.browser import log_in
-
-    page = browser.new_context(**browser_context_args).new_page()
-    access = stack.access()
-    log_in(page, access["user"], access["password"])
-    import_archive(page, small_archive, name="browser-fields")
-    models = ("fcos_resnet10_fpn", "fasterrcnn_resnet10_fpn")
-    suite_id = submit_pipeline(page, dataset="browser-fields", models=models, minutes=0.2, input_size=128)
-    expect(page.get_by_text("fcos_resnet10_fpn").first).to_be_visible()
-    page.context.close()
-    ended = watch_suite(api, suite_id, Console(stderr=True))
-    assert [(job.kind, job.state, job.failure_message) for job in ended.jobs if job.state != "succeeded"] == []
-    return ended
 
 
 def test_the_pipeline_of_two_models_gives_four_complete_results(api: Client, suite: Suite):

@@ -107,7 +107,7 @@ def test_a_lost_wake_up_only_delays_a_job(worker: LiveWorker, monkeypatch):
 def test_a_job_whose_database_connections_are_cut_runs_through(worker: LiveWorker):
     job = import_job(worker.lane, sleep=1.5, events=[{"type": "warning", "message": f"number {place}"} for place in range(5)])
     wait_for_state(job, "running")
-    for _ in range(20):  # beyond the end of the child, so that its result meets them as well
+    for _ in range(12):  # less than a lease, but beyond the end of the child, so that its result meets them as well
         with connection.cursor() as cursor:
             query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
             cursor.execute(query)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +11,8 @@ from ninja.errors import HttpError
 
 from webapp.api.auth import READ
 from webapp.api.present import checkpoint_out, result_out
-from webapp.api.schemas import CheckpointOut, FrontOut, Problem, ResultOut, ResultPage
+from webapp.api.schemas import CheckpointOut, FrontOut, Problem, ResultPage
+from webapp.results.export import FORMATS
 from webapp.results.models import Checkpoint
 from webapp.results.selectors import BoardFilters, front_groups, result_board, result_get, result_query
 
@@ -25,14 +24,13 @@ MOST_POINTS = 2000
 def results(request: HttpRequest, format: str = "json", page: int = 1, per_page: int = 100) -> Any:
     """List results. Filters: dataset, environment, group, suite, family, model, backend, dtype, duration, split, threads, licence,
     search, show=all; sort by any shown column (`-ap`); format json, csv or md."""
-    found = result_board(BoardFilters.from_query(request.GET), per_page=min(max(per_page, 1), 1000))
-    rows = [result_out(row) for row in found.rows]
-    if format == "json":
-        return ResultPage(items=rows, total=found.total, page=found.number, pages=found.pages)
-    if format not in ("csv", "md"):
+    if format not in FORMATS:
         raise HttpError(422, f"format '{format}' is not known; use json, csv or md")
-    text = _csv(rows) if format == "csv" else _markdown(rows)
-    return HttpResponse(text, content_type=f"text/{'csv' if format == 'csv' else 'markdown'}; charset=utf-8")
+    found = result_board(BoardFilters.from_query(request.GET), per_page=min(max(per_page, 1), 1000))
+    if format == "json":
+        return ResultPage(items=[result_out(row) for row in found.rows], total=found.total, page=found.number, pages=found.pages)
+    content_type, write = FORMATS[format]
+    return HttpResponse(write(found.rows), content_type=content_type)
 
 
 @router.get("/results/{uuid}", response={200: dict[str, Any], 404: Problem}, operation_id="result")
@@ -79,25 +77,3 @@ def checkpoint(request: HttpRequest, uuid: UUID) -> CheckpointOut:
     if row is None:
         raise HttpError(404, "no checkpoint has this id; GET /api/v1/checkpoints lists them")
     return checkpoint_out(row)
-
-
-COLUMNS = [name for name in ResultOut.model_fields if name not in ("group", "dataset_version", "suite", "checkpoint")]
-
-
-def _cells(row: ResultOut) -> list[Any]:
-    values = [getattr(row, name) for name in COLUMNS]
-    return [" ".join(value) if isinstance(value, list) else "" if value is None else value for value in values]
-
-
-def _csv(rows: list[ResultOut]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    writer.writerows(_cells(row) for row in rows)
-    return text.getvalue()
-
-
-def _markdown(rows: list[ResultOut]) -> str:
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in _cells(row)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"

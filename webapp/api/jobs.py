@@ -16,10 +16,12 @@ from webapp.api.schemas import EventOut, JobDetailOut, JobOut, JobPage, LogOut, 
 from webapp.jobs import selectors, services
 from webapp.jobs.models import Job, Suite
 from webapp.jobs.pipeline import PipelineRequest, pipeline_plan
-from webapp.jobs.portable import portable_spec
+from webapp.jobs.portable import portable_spec, spec_headers
 
 router = Router()
-IDEMPOTENCY = Header(None, alias="Idempotency-Key", description="the same key gives the same answer and queues nothing twice")
+IDEMPOTENCY = Header(
+    None, alias="Idempotency-Key", max_length=200, description="the same key gives the same answer and queues nothing twice"
+)
 
 
 class JobIn(Schema):
@@ -31,7 +33,7 @@ class JobIn(Schema):
 
 
 def _job(uuid: UUID) -> Job:
-    job = Job.objects.select_related("suite").filter(uuid=uuid).first()
+    job = selectors.job_get(uuid)
     if job is None:
         raise HttpError(404, "no job has this id; GET /api/v1/jobs lists them")
     return job
@@ -48,15 +50,8 @@ def job_create(request: HttpRequest, body: JobIn, key: str | None = IDEMPOTENCY)
 @router.get("/jobs", auth=READ, response=JobPage, operation_id="jobs")
 def jobs(request: HttpRequest, state: str = "", kind: str = "", suite: UUID | None = None, search: str = "", page: int = 1) -> JobPage:
     """List jobs, the newest first."""
-    query = Job.objects.select_related("suite").order_by("-id")
-    for name, value in (("state", state), ("kind", kind), ("suite__uuid", suite)):
-        query = query.filter(**{name: value}) if value else query
-    query = query.filter(title__icontains=search) if search else query
-    total, per_page = query.count(), 100
-    pages = max(1, -(-total // per_page))
-    page = min(max(1, page), pages)
-    rows = query[(page - 1) * per_page : page * per_page]
-    return JobPage(items=[job_out(row) for row in rows], total=total, page=page, pages=pages)
+    found = selectors.job_list(state=state, kind=kind, suite=suite, search=search, page=page, per_page=100)
+    return JobPage(items=[job_out(row) for row in found.jobs], total=found.total, page=found.page, pages=found.pages)
 
 
 @router.get("/jobs/{uuid}", auth=READ, response={200: JobDetailOut, 404: Problem}, operation_id="job")
@@ -102,7 +97,8 @@ def job_log(request: HttpRequest, uuid: UUID, attempt: int | None = None, offset
 def job_spec(request: HttpRequest, uuid: UUID, response: HttpResponse) -> dict[str, Any]:
     """Download the job's spec; `python -m detection_core run SPEC.json --out DIR` does the job again, with no server."""
     row = _job(uuid)
-    response["Content-Disposition"] = f'attachment; filename="{row.kind}-{row.uuid}.json"'
+    for name, value in spec_headers(row).items():
+        response[name] = value
     return portable_spec(row)
 
 

@@ -11,7 +11,7 @@ from webapp.api.schemas import CheckpointOut, DatasetOut, DatasetVersionOut, Job
 from webapp.datasets.models import Dataset
 from webapp.jobs.models import Job
 from webapp.results.models import Checkpoint, Result
-from webapp.results.presentation import checkpoint_filename
+from webapp.results.presentation import checkpoint_filename, score_thresh
 
 
 def address(name: str, *args: Any) -> str:
@@ -38,6 +38,7 @@ def job_out(job: Job, *, waiting_because: str = "") -> JobOut:
         log_tail=job.log_tail,
         worker=job.worker,
         event_seq=job.event_seq,
+        resumable=bool(job.resume_sha256),
         waiting_because=waiting_because,
         url=address("job-detail", job.uuid),
     )
@@ -45,7 +46,6 @@ def job_out(job: Job, *, waiting_because: str = "") -> JobOut:
 
 def result_out(row: Result) -> ResultOut:
     """Present a row of the board; its relations must be loaded."""
-    measured = row.latency or row.evaluation
     return ResultOut(
         uuid=row.uuid,
         model=row.model,
@@ -61,7 +61,7 @@ def result_out(row: Result) -> ResultOut:
         threads=row.threads,
         scenario=row.scenario,
         duration=row.duration,
-        score_thresh=measured.protocol.get("score_thresh") if measured else None,
+        score_thresh=score_thresh(row),
         ap=row.ap,
         ap50=row.ap50,
         ap75=row.ap75,

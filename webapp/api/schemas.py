@@ -110,6 +110,7 @@ class JobOut(Schema):
     log_tail: str
     worker: str
     event_seq: int
+    resumable: bool
     waiting_because: str = ""
     url: str
 

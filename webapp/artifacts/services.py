@@ -82,7 +82,8 @@ def _store(part: Path, *, sha256: str, size: int, kind: str, name: str, user: Us
     with transaction.atomic():
         _lock(sha256)
         _place(part, key)
-        fields = {"size": size, "kind": kind, "name": name[:200], "storage_key": key, "created_by": user}
+        # Postgres stores no NUL, and a name may come from anybody.
+        fields = {"size": size, "kind": kind, "name": name[:200].replace("\x00", "\ufffd"), "storage_key": key, "created_by": user}
         artifact, _ = Artifact.objects.get_or_create(sha256=sha256, defaults=fields)
     return artifact
 

@@ -17,6 +17,7 @@ MODELS = ("fcos_resnet10_fpn", "ssd_resnet10", "fasterrcnn_resnet10_fpn")
 DATA_SET = "neon-trees"
 FALLBACK = "fields"
 MINUTES = 4.0
+TABLE_WIDTH = 110  # without a terminal, as in a log, the table must not lose its names
 
 
 def run_demo(access: Path, *, minutes: float = MINUTES) -> int:
@@ -25,6 +26,7 @@ def run_demo(access: Path, *, minutes: float = MINUTES) -> int:
     Rows and times are also written to demo.json beside the access file. Returns 0 only if every job succeeded.
     """
     console = Console(highlight=False, soft_wrap=True)
+    console.width = max(console.width, TABLE_WIDTH)
     started = time.monotonic()
     try:
         client = Client(Access.load(access))

@@ -38,12 +38,12 @@ def verdict(row: Result) -> str:
 def results_table(rows: Sequence[Result], *, title: str) -> Table:
     """Return results as a table; latency and FPS are end to end at batch 1."""
     table = Table(title=title, caption="AP is COCO AP@[.5:.95] x100; latency and FPS are end to end, batch 1")
-    table.add_column("model")
-    table.add_column("backend")
+    table.add_column("model", no_wrap=True)
+    table.add_column("backend", no_wrap=True)
     for name in ("AP", "AP50", "p50 ms", "p95 ms", "FPS"):
         table.add_column(name, justify="right")
     table.add_column("flags")
-    table.add_column("front")
+    table.add_column("front", no_wrap=True)
     for row in rows:
         numbers = (ap_text(row.ap), ap_text(row.ap50), ms_text(row.p50_ms), ms_text(row.p95_ms), fps_text(row.fps))
         style = "bold" if row.on_front else None

@@ -49,3 +49,8 @@ class DatasetVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.dataset.name} v{self.number}"
+
+    @property
+    def file_name(self) -> str:
+        """Return the file name under which its .tar is downloaded."""
+        return f"{self.dataset.name}-v{self.number}.tar".replace("/", "-")

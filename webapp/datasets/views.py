@@ -36,7 +36,6 @@ def dataset_detail(request: HttpRequest, uuid: UUID) -> HttpResponse:
         "dataset": dataset,
         "versions": versions,
         "version": version,
-        "file_name": f"{dataset.name}-v{version.number}.tar".replace("/", "-"),
         "form": FORMS.get(version.form, version.form),
         "splits": selectors.split_rows(version),
         "classes": selectors.class_counts(version),

@@ -56,6 +56,11 @@ class PipelineRequest(Schema):
         return f"{len(self.models)} model{'s' if len(self.models) > 1 else ''} on {data}"
 
 
+def device_of(lane: str) -> str:
+    """Return the device that jobs of a lane run on."""
+    return "cuda" if lane.startswith("cuda") else "cpu"
+
+
 def pipeline_plan(request: PipelineRequest, *, threads: int = 1) -> list[PlannedJob]:
     """Return the jobs of a pipeline. `threads` is what the lane's workers have; latency is timed with half of them.
 
@@ -81,7 +86,7 @@ def _model_steps(
     request: PipelineRequest, model: str, dataset: InputFile, data_needs: dict[str, tuple[str, str]], *, threads: int, priority: int
 ) -> list[PlannedJob]:
     title = f"{model} · {request.dataset_name or request.import_ref}"
-    device = "cuda" if request.lane.startswith("cuda") else "cpu"
+    device = device_of(request.lane)
     common: dict[str, Any] = {"lane": request.lane, "priority": priority}
     train = TrainSpec(model=model, dataset=dataset, recipe=recipe_of(request, model), device=device, threads=threads)
     steps = [PlannedJob(alias=f"{model}:train", spec=train, title=title, needs=dict(data_needs), **common)]

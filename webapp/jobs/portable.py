@@ -16,6 +16,12 @@ def portable_spec(job: Job) -> dict[str, Any]:
     spec.pop("resume", None)
     for field, value in spec.items():
         if isinstance(value, dict) and value.get("sha256"):
-            path = reverse("artifact-download", args=[value["sha256"], value.get("name") or value["sha256"][:12]])
+            name = (value.get("name") or value["sha256"][:12]).replace("/", "-")
+            path = reverse("artifact-download", args=[value["sha256"], name])
             spec[field] = {**value, "from_job": None, "url": settings.SITE_URL.rstrip("/") + path}
     return spec
+
+
+def spec_headers(job: Job) -> dict[str, str]:
+    """Return the headers under which a browser saves the spec as a file."""
+    return {"Content-Disposition": f'attachment; filename="{job.kind}-{str(job.uuid)[:8]}.json"'}

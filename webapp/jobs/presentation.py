@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from webapp.jobs.models import Job, JobEvent
 from webapp.jobs.states import FINAL
-from webapp.templatetags.show import backend_title, bytesize, model_title
+from webapp.templatetags.show import backend_title, model_title
 
 KIND_TITLES = {
     "import": "Import",
@@ -89,8 +89,6 @@ def _event_words(kind: str, data: dict[str, Any]) -> str:
     if kind == "move":
         why = ": " + data["why"] if data.get("why") else ""
         return f"{data.get('to', '')}{why}" + (f", by {data['by']}" if data.get("by") else "")
-    if kind == "state":
-        return f"a state to resume from was saved, {bytesize(data.get('size'))}"
     if kind == "metric":
         values = (data.get("values") or {}).items()
         return ", ".join([f"step {data.get('step')}", *(f"{name} {value:.4g}" for name, value in values if value is not None)])
@@ -98,7 +96,7 @@ def _event_words(kind: str, data: dict[str, Any]) -> str:
 
 
 def proof_words(proof: dict[str, Any]) -> str:
-    """Say how it was seen that a cancelled job's processes are gone: `3 processes gone after 0.7 s; device memory back`."""
+    """Say how it was seen that a cancelled job's processes are gone: `3 processes gone after 0.7 s`."""
     parts = []
     if proof.get("processes_gone"):
         count, seconds = proof.get("processes"), proof.get("seconds")
@@ -107,8 +105,6 @@ def proof_words(proof: dict[str, Any]) -> str:
             parts[-1] += f" after {seconds:.1f} s"
     elif "processes_gone" in proof:
         parts.append("not seen whether its processes are gone")
-    if proof.get("device_memory_back") is not None:
-        parts.append("device memory back" if proof["device_memory_back"] else "device memory not yet back")
     if proof.get("reason"):
         parts.append(str(proof["reason"]))
     return "; ".join(parts)

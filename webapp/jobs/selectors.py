@@ -51,7 +51,7 @@ def job_list(
     query = Job.objects.select_related("suite", "created_by")
     for name, value in (("state", state), ("kind", kind), ("suite__uuid", suite)):
         query = query.filter(**{name: value}) if value else query
-    for word in search.split():
+    for word in search.replace("\x00", "").split():
         found = Q(title__icontains=word) | Q(kind__iexact=word) | Q(spec__model__icontains=word) | Q(suite__name__icontains=word)
         query = query.filter(found | Q(uuid=word) if _is_uuid(word) else found)
     total = query.count()

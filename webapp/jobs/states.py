@@ -22,7 +22,7 @@ ACTIVE = frozenset({State.WAITING, State.QUEUED, State.RUNNING, State.CANCELLING
 
 MOVES: dict[State, frozenset[State]] = {
     State.WAITING: frozenset({State.QUEUED, State.CANCELLED, State.FAILED}),
-    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.FAILED}),
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
     State.RUNNING: frozenset({State.QUEUED, State.CANCELLING, State.SUCCEEDED, State.FAILED}),
     State.CANCELLING: frozenset({State.CANCELLED, State.SUCCEEDED, State.FAILED}),
     State.FAILED: frozenset({State.QUEUED, State.WAITING}),

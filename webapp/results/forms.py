@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef
 from webapp.datasets.models import DatasetVersion
 from webapp.hardware.models import Environment
 from webapp.results.models import Result
+from webapp.results.presentation import threads_words
 from webapp.results.selectors import BoardFilters, filter_choices
 from webapp.templatetags.show import backend_title, family_title
 
@@ -78,7 +79,7 @@ def environment_words(environment: Environment) -> str:
     threads = (environment.record.get("details") or {}).get("threads")
     if not threads:
         return environment.title
-    return f"{environment.title} · {threads} thread{'s' if threads > 1 else ''}"
+    return f"{environment.title} · {threads_words(threads)}"
 
 
 def _threads() -> list[Choice]:

@@ -32,6 +32,7 @@ STAGES = {
     "postprocess": "postprocess, NMS",
 }
 EVALUATORS_DISAGREE = "the two evaluators differ by more than 0.000001 in one of the 12 numbers"
+THRESHOLDED = "detections over 0.001 were cut off by the score threshold, so the number is a lower bound of AP"
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def stage_rows(latency: LatencyMeasurement | None) -> list[Stage]:
 
 def flag_meanings(flags: list[str]) -> list[tuple[str, str]]:
     """Return each flag with what it means."""
-    known = FLAGS | {"evaluators_disagree": EVALUATORS_DISAGREE}
+    known = FLAGS | {"evaluators_disagree": EVALUATORS_DISAGREE, "thresholded": THRESHOLDED}
     return [(flag.replace("_", " "), known.get(flag, "a flag that this version does not know")) for flag in flags]
 
 
@@ -105,12 +106,23 @@ def passport(row: Result) -> str:
 
 def protocol_facts(row: Result) -> list[tuple[str, str]]:
     """Return the conditions of both measurements as pairs of name and words."""
-    facts = [("Split", row.split + (", which also chose the checkpoint" if row.selection_split else ", seen by no training"))]
+    facts = [("Split", row.split + _split_words(row))]
     if row.latency is not None:
         facts += _latency_facts(row.latency)
     if row.evaluation is not None:
         facts += _evaluation_facts(row.evaluation)
+        if row.evaluation.environment_id != row.environment_id:
+            facts.append(("AP taken on", f"{row.evaluation.environment.title}, another machine or other versions than the latency"))
     return facts
+
+
+def _split_words(row: Result) -> str:
+    if row.selection_split:
+        return ", which also chose the checkpoint"
+    trained_on = row.exported_model.manifest.get("dataset_sha256")
+    if trained_on == row.dataset_version.content_hash:
+        return ", seen by no training"
+    return ", of another data set than the training's: whether they share images is not known" if trained_on else ""
 
 
 def _latency_facts(latency: LatencyMeasurement) -> list[tuple[str, str]]:
@@ -187,10 +199,11 @@ def model_filename(row: Result) -> str:
 
 def commands(row: Result) -> list[tuple[str, str]]:
     """Return the commands that make this result's numbers again with no server, each with what it answers."""
-    file, data = shlex.quote(model_filename(row)), shlex.quote(f"{row.dataset_version.dataset.name}.tar")
+    file, data = shlex.quote(model_filename(row)), shlex.quote(row.dataset_version.file_name)
     which = "--artifact" if row.exported_model.format == "onnx" else "--checkpoint"
     head = "python -m detection_core"
-    shared = f"--backend {row.backend} --dataset {data} --split {row.split} --score-thresh {score_thresh(row) or 0.001:g}"
+    threshold = score_thresh(row)
+    shared = f"--backend {row.backend} --dataset {data} --split {row.split} --score-thresh {0.001 if threshold is None else threshold:g}"
     found = []
     if row.evaluation is not None:
         tail = f"--threads {row.evaluation.threads}{_device(row.evaluation)} --json"

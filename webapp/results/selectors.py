@@ -52,9 +52,10 @@ class BoardFilters:
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> BoardFilters:
         """Read the filters from a request's query; what cannot be used is left at its default."""
-        values = {item.name: query[item.name] for item in fields(cls) if item.name != "page" and query.get(item.name)}
-        page = query.get("page", "1")
-        chosen = cls(**values, page=max(1, int(page)) if page.isdigit() else 1)
+        given = {item.name: query.get(item.name, "").replace("\x00", "") for item in fields(cls)}
+        values = {name: value for name, value in given.items() if value and name != "page"}
+        page = given["page"][:9]
+        chosen = cls(**values, page=max(1, int(page)) if page.isdecimal() else 1)
         known = chosen.sort.removeprefix("-") in SORTS
         return chosen if known else replace(chosen, sort="-ap")
 
@@ -106,8 +107,8 @@ def _matching(filters: BoardFilters) -> Q:
             condition &= Q(**{column: _uuid(value)}) if _uuid(value) else Q(pk__in=[])
     if filters.group:
         condition &= Q(group_key=filters.group)
-    if filters.threads.isdigit():
-        condition &= Q(threads=int(filters.threads))
+    if filters.threads.isdecimal():
+        condition &= Q(threads=int(filters.threads[:9]))
     if filters.search:
         condition &= Q(model__icontains=filters.search) | Q(family__icontains=filters.search)
     if filters.show != "all":

@@ -20,6 +20,7 @@ from webapp.jobs.models import Job
 from webapp.results.models import Checkpoint, Evaluation, ExportedModel, LatencyMeasurement, Result
 
 LARGEST_AUDIT_DIFFERENCE = 1e-6
+AP_SCORE_THRESH = 0.001
 
 Outputs = Mapping[str, Artifact]
 
@@ -89,11 +90,19 @@ def _exported_model(artifact: Artifact, manifest: Manifest, checkpoint: Checkpoi
 
 
 def _measured_model(sha256: str, manifest: Manifest) -> ExportedModel:
-    return _exported_model(Artifact.objects.get(sha256=sha256), manifest, None, difference=None)
+    """Return the measured file, its row held to the end of the transaction: of two measurements that end at once one sees the other."""
+    exported = _exported_model(Artifact.objects.get(sha256=sha256), manifest, None, difference=None)
+    return ExportedModel.objects.select_for_update(no_key=True).get(pk=exported.pk)
 
 
 def _dataset_version(content_hash: str | None) -> DatasetVersion | None:
     return DatasetVersion.objects.filter(content_hash=content_hash).order_by("-id").first() if content_hash else None
+
+
+def _measured_version(job: Job, content_hash: str) -> DatasetVersion:
+    """Return the version whose stored file the job read; where two data sets hold the same content, not the other one."""
+    known = DatasetVersion.objects.filter(content_hash=content_hash).order_by("-id")
+    return known.filter(artifact_id=job.spec.get("dataset", {}).get("sha256")).first() or known[0]
 
 
 def _conditions(job: Job, result: EvaluateResult | BenchmarkResult) -> dict[str, Any]:
@@ -101,7 +110,7 @@ def _conditions(job: Job, result: EvaluateResult | BenchmarkResult) -> dict[str,
         "job": job,
         "exported_model": _measured_model(result.artifact_sha256, result.manifest),
         "backend": result.backend,
-        "dataset_version": DatasetVersion.objects.filter(content_hash=result.dataset_sha256).latest("id"),
+        "dataset_version": _measured_version(job, result.dataset_sha256),
         "split": result.split,
         "environment": environment_record(record=result.environment),
         "protocol": result.protocol,
@@ -117,7 +126,7 @@ def _record_evaluation(job: Job, result: EvaluateResult, outputs: Outputs) -> No
         ap50=result.metrics.ap50,
         detections=outputs.get("detections"),
     )
-    waiting = Result.objects.filter(**_pair_key(evaluation), evaluation=None).select_related("latency", "environment")
+    waiting = Result.objects.filter(**_pair_key(evaluation), evaluation=None).select_related("latency", "environment").order_by("group_key")
     paired = [row for row in waiting if _may_pair(evaluation, row.latency)]
     if not paired:
         _result_write(Result(), evaluation, None)
@@ -139,7 +148,8 @@ def _record_latency(job: Job, result: BenchmarkResult, outputs: Outputs) -> None
         flags=list(result.flags),
         samples=outputs.get("samples"),
     )
-    candidates = Evaluation.objects.filter(**_pair_key(latency)).order_by("-id")
+    newest = Evaluation.objects.filter(**_pair_key(latency)).order_by("-id")
+    candidates = sorted(newest, key=lambda found: found.environment_id != latency.environment_id)  # carried AP only where there is no own
     evaluation = next((found for found in candidates if _may_pair(found, latency)), None)
     alone = Result.objects.filter(evaluation=evaluation, latency=None).first() if evaluation else None
     _result_write(alone or Result(), evaluation, latency)
@@ -149,7 +159,7 @@ def _pair_key(measurement: Evaluation | LatencyMeasurement) -> dict[str, Any]:
     return {
         "exported_model": measurement.exported_model,
         "backend": measurement.backend,
-        "dataset_version": measurement.dataset_version,
+        "dataset_version__content_hash": measurement.dataset_version.content_hash,
         "split": measurement.split,
     }
 
@@ -199,6 +209,8 @@ def _flags(evaluation: Evaluation | None, latency: LatencyMeasurement | None) ->
     audit = evaluation.result.get("audit") if evaluation else None
     if audit and audit["max_abs_difference"] > LARGEST_AUDIT_DIFFERENCE:
         flags.append("evaluators_disagree")
+    if evaluation and evaluation.protocol.get("score_thresh", 0.0) > AP_SCORE_THRESH:
+        flags.append("thresholded")
     return flags
 
 
@@ -208,7 +220,7 @@ def _group_key(known: Evaluation | LatencyMeasurement, latency: LatencyMeasureme
         known.split,
         known.environment.stable_hash,
         known.threads,
-        [latency.scenario, latency.batch, latency.duration] if latency else None,
+        [latency.scenario, latency.batch, latency.duration, latency.protocol.get("version")] if latency else None,
         known.protocol.get("score_thresh"),
     ]
     return hashlib.sha256(json.dumps(conditions).encode()).hexdigest()

@@ -91,11 +91,7 @@ def counted(value: int | None) -> str:
 @register.filter
 def decimals(value: float | None) -> str:
     """Show a plain quantity (millions of parameters, G MACs) with three significant digits."""
-    if value is None:
-        return "–"
-    if value >= 100:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return ms(value)
 
 
 @register.filter

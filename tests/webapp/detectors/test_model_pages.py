@@ -54,4 +54,4 @@ def test_the_results_of_a_model_stand_on_its_page(client, db):
 def test_a_model_without_results_offers_to_make_one(client, db):
     part = client.get("/models/fcos_resnet10_fpn/results").content.decode()
     assert "No result of this model yet" in part
-    assert "/jobs/new?model=fcos_resnet10_fpn" in part
+    assert "/jobs/new?models=fcos_resnet10_fpn" in part

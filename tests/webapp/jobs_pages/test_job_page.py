@@ -64,9 +64,9 @@ def test_a_waiting_job_says_why_and_how_long(client):
 
 def test_a_cancelled_job_shows_how_its_end_was_proved(client):
     job = make_job("train", state=State.CANCELLED, attempt=1)
-    proof = {"processes_gone": True, "processes": 3, "seconds": 0.74, "device_memory_back": True}
+    proof = {"processes_gone": True, "processes": 3, "seconds": 0.74}
     JobAttempt.objects.create(job=job, number=1, worker="lab-1", started_at=job.created_at, outcome="cancelled", cancel_proof=proof)
-    assert "3 processes gone after 0.7 s; device memory back." in _text(_page(client, job))
+    assert "3 processes gone after 0.7 s." in _text(_page(client, job))
 
 
 def test_every_attempt_is_listed_with_its_reason_and_its_log(client):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from typing import Any, cast
 
@@ -29,11 +30,6 @@ def duration_choices() -> list[tuple[str, str]]:
         )
         for rule in DURATIONS.values()
     ]
-
-
-def device_of(lane: str) -> str:
-    """Return the device that jobs of a lane run on."""
-    return "cuda" if lane.startswith("cuda") else "cpu"
 
 
 def stored_versions() -> dict[str, DatasetVersion]:
@@ -95,9 +91,10 @@ class QueueForm(forms.Form):
 
     @property
     def idempotency_key(self) -> str | None:
-        """Return the key under which a second submission of this very form is the first one again."""
+        """Return the key under which a second submission of this very form is the first one again; changed after "back" it is another."""
         token = self.cleaned_data.get("token")
-        return f"form:{token}" if token else None
+        asked = "".join(f"{job.alias} {job.lane} {job.spec.to_json()}" for job in self.planned)
+        return f"form:{token}:{hashlib.sha256(asked.encode()).hexdigest()[:16]}" if token else None
 
     def clean(self) -> dict[str, Any]:
         """Plan the jobs, so that what the schemas refuse is shown as an error of the form."""

@@ -16,7 +16,6 @@ from webapp.jobs.forms.base import (
     SPLIT_HELP,
     SPLITS,
     QueueForm,
-    device_of,
     duration_choices,
     set_choices,
     splits_required,
@@ -25,7 +24,7 @@ from webapp.jobs.forms.base import (
 )
 from webapp.jobs.forms.pipeline import PipelineForm
 from webapp.jobs.model_files import CHECKPOINT_ROLES, EXPORT_ROLES, ModelFile, model_files
-from webapp.jobs.pipeline import PipelineRequest, recipe_of
+from webapp.jobs.pipeline import PipelineRequest, device_of, recipe_of
 from webapp.jobs.selectors import lane_threads
 from webapp.jobs.services import PlannedJob
 
@@ -92,7 +91,7 @@ class TrainForm(StoredDataForm):
 class ExportForm(QueueForm):
     """One export of a checkpoint to ONNX."""
 
-    checkpoint = forms.ChoiceField(label="Checkpoint", help_text="The exported file is compared with it on real input.")
+    checkpoint = forms.ChoiceField(label="Checkpoint", help_text="The exported file is compared with it on generated pictures.")
     field_order = ("checkpoint", "lane")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

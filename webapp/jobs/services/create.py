@@ -13,9 +13,10 @@ from detection_core.catalogue.datasets import DATASETS
 from detection_core.catalogue.detectors import DETECTORS
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.files import InputFile
-from detection_core.schemas.specs import JobSpec, TrainSpec, input_fields
+from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, JobSpec, TrainSpec, input_fields
 from webapp.accounts.models import User
 from webapp.artifacts.models import Artifact
+from webapp.datasets.models import DatasetVersion
 from webapp.jobs.models import Job, JobDependency, JobEvent, Suite
 from webapp.jobs.queue import wake_up
 from webapp.jobs.services.moves import clean
@@ -104,7 +105,7 @@ def suite_create(*, name: str, user: User | None, jobs: list[PlannedJob], idempo
         InvalidInput: a job is wrong, or the key was used for another suite.
     """
     name = clean(name)[:200]
-    if earlier := _suite_of_key(idempotency_key, name):
+    if earlier := _suite_of_key(idempotency_key, jobs):
         return earlier
     try:
         with transaction.atomic():
@@ -112,7 +113,7 @@ def suite_create(*, name: str, user: User | None, jobs: list[PlannedJob], idempo
             _create_planned(suite, jobs, user)
             return suite
     except IntegrityError:
-        if earlier := _suite_of_key(idempotency_key, name):
+        if earlier := _suite_of_key(idempotency_key, jobs):
             return earlier
         raise
 
@@ -143,6 +144,8 @@ def spec_checked(spec: JobSpec, needs: Needs) -> JobSpec:
             raise InvalidInput(f"a job of kind {spec.kind} has no field '{name}' that another job could fill; remove it from the needs")
     filled = {name: _awaited(inputs.get(name), *need) for name, need in needs.items()}
     checked = {name: _input_checked(name, file, spec.kind) for name, file in inputs.items() if name not in needs}
+    if isinstance(spec, EvaluateSpec | BenchmarkSpec) and "dataset" in checked:
+        _version_required(checked["dataset"])
     return spec.model_copy(update={**checked, **filled})
 
 
@@ -163,12 +166,20 @@ def _input_checked(name: str, file: InputFile, kind: str) -> InputFile:
             raise InvalidInput(f"field '{name}': no stored file has the sha256 {file.sha256}; upload it first")
         return file.model_copy(update={"url": None, "ref": None})
     if file.ref is not None and kind == "import":
-        if file.ref.split(":")[0] not in DATASETS:
+        if file.ref.partition(":names=")[0] not in DATASETS:
             raise InvalidInput(
                 f"field '{name}': '{file.ref}' is no built-in data set; use one of {', '.join(DATASETS)}, or upload the files"
             )
         return file.model_copy(update={"url": None})
     raise InvalidInput(f"field '{name}' names no stored file; give the sha256 of one (an upload, or another job's output)")
+
+
+def _version_required(file: InputFile) -> None:
+    """A measurement is of a data set version: its row is what results are compared by."""
+    if not DatasetVersion.objects.filter(artifact_id=file.sha256).exists():
+        raise InvalidInput(
+            f"field 'dataset': {(file.sha256 or '')[:12]}… is no imported data set; import it, then give its artifact_sha256"
+        )
 
 
 def _time_limit(spec: JobSpec) -> int:
@@ -190,8 +201,11 @@ def _asked(spec: dict) -> dict:
     return {name: value for name, value in spec.items() if name != "resume" and not (isinstance(value, dict) and value.get("from_job"))}
 
 
-def _suite_of_key(key: str | None, name: str) -> Suite | None:
+def _suite_of_key(key: str | None, jobs: list[PlannedJob]) -> Suite | None:
     suite = Suite.objects.filter(idempotency_key=key).first() if key else None
-    if suite is not None and suite.name != name:
+    if suite is None:
+        return None
+    planned = [_asked({name: value for name, value in clean(job.spec.to_dict()).items() if name not in job.needs}) for job in jobs]
+    if planned != [_asked(job.spec) for job in suite.jobs.order_by("id")]:
         raise InvalidInput(f"the Idempotency-Key '{key}' was used for another suite ({suite.uuid}); use a new key")
     return suite

@@ -129,7 +129,9 @@ def release_if_ready(job_id: int) -> Job | None:
         output = JobOutput.objects.filter(job=need.needs, role=need.role).first()
         if output is None:
             message = f"the job it waited for made no '{need.role}'; use a job that makes one"
-            move(job_id, State.FAILED, failure_kind=FailureKind.USER, failure_message=message, why=message)
+            failed = move(job_id, State.FAILED, failure_kind=FailureKind.USER, failure_message=message, why=message)
+            if failed is not None:
+                dependents_cancel(failed, because="failed")
             return None
         spec[need.field] = {**spec[need.field], "sha256": output.artifact_id, "name": output.name}
     return move(job_id, State.QUEUED, only_from=[State.WAITING], spec=spec, why="all it waited for is done")

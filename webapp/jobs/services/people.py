@@ -52,7 +52,8 @@ def job_retry(*, job: Job, user: User | None) -> Job:
     Raises:
         InvalidInput: the job has not ended or has succeeded, or a job that it needs has not succeeded and does not run.
     """
-    current = Job.objects.select_for_update(no_key=True).get(pk=job.pk)
+    _lock_all_concerned(job)
+    current = Job.objects.get(pk=job.pk)
     if current.state not in (State.FAILED, State.CANCELLED):
         raise InvalidInput(f"this job is {current.get_state_display().lower()}; only a failed or cancelled job can be retried")
     by = user.get_username() if user else ""
@@ -69,6 +70,13 @@ def job_retry(*, job: Job, user: User | None) -> Job:
     return current
 
 
+def _lock_all_concerned(job: Job) -> None:
+    """Hold the job, what waits for it and all that these need, in order of id: one that ends just now would not see who waits again."""
+    waiting = {job.pk, *descendants(job)}
+    needed = JobDependency.objects.filter(job__in=waiting).values_list("needs_id", flat=True)
+    list(Job.objects.select_for_update(no_key=True).filter(pk__in=waiting | set(needed)).order_by("id").values_list("pk"))
+
+
 def _needs_not_ended(job: Job) -> None:
     """Refuse a retry that would wait for ever."""
     ended = JobDependency.objects.filter(job=job, needs__state__in=[State.FAILED, State.CANCELLED]).select_related("needs").first()
@@ -80,7 +88,7 @@ def _needs_not_ended(job: Job) -> None:
 def _dependents_wait_again(job: Job) -> None:
     """Put back what was cancelled only because this job had ended badly, and nothing else it needs stands still."""
     for pk in descendants(job):
-        dependent = Job.objects.select_for_update(no_key=True).get(pk=pk)
+        dependent = Job.objects.get(pk=pk)
         stuck = dependent.dependencies.filter(needs__state__in=[State.FAILED, State.CANCELLED]).exists()
         if dependent.state == State.CANCELLED and dependent.cancel_requested_at is None and not stuck:
             move(pk, State.WAITING, **FRESH, why="the job it waits for was retried")

@@ -39,7 +39,7 @@ class JobFilters:
             state=state if state in State.values else "",
             kind=kind if kind in KIND_TITLES else "",
             suite=suite if _is_uuid(suite) else "",
-            search=query.get("search", "").strip()[:100],
+            search=query.get("search", "").replace("\x00", "").strip()[:100],
         )
 
     @property
@@ -53,7 +53,7 @@ def job_list(request: HttpRequest) -> HttpResponse:
     """List jobs, the newest first."""
     filters = JobFilters.from_query(request.GET)
     number = request.GET.get("page", "1")
-    page = selectors.job_list(**asdict(filters), page=int(number) if number.isdecimal() else 1, per_page=PER_PAGE)
+    page = selectors.job_list(**asdict(filters), page=int(number[:9]) if number.isdecimal() else 1, per_page=PER_PAGE)
     context = {"filters": filters, "page": page, "rows": job_rows(page.jobs), "states": State.values, "kinds": KIND_TITLES}
     return polled_page(request, "jobs/list.html", "jobs/_rows.html", context)
 

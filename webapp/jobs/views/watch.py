@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET
 
 from webapp.jobs.live import stream
 from webapp.jobs.models import Job
-from webapp.jobs.portable import portable_spec
+from webapp.jobs.portable import portable_spec, spec_headers
 from webapp.jobs.selectors import log_text
 
 
@@ -43,9 +43,7 @@ def job_log(request: HttpRequest, uuid: UUID) -> HttpResponse:
 def job_spec(request: HttpRequest, uuid: UUID) -> HttpResponse:
     """Send the spec as a file that `python -m detection_core run` takes on any machine."""
     job = get_object_or_404(Job, uuid=uuid)
-    response = JsonResponse(portable_spec(job), json_dumps_params={"indent": 2})
-    response["Content-Disposition"] = f'attachment; filename="{job.kind}-{str(job.uuid)[:8]}.json"'
-    return response
+    return JsonResponse(portable_spec(job), json_dumps_params={"indent": 2}, headers=spec_headers(job))
 
 
 def _number(request: HttpRequest, name: str, default: int) -> int:

@@ -11,7 +11,7 @@ const curves = new Curves(document.getElementById("curves"));
 let attempt = live.attempt;
 let bytes = live.bytes;
 let fetching = Promise.resolve();
-let panelWanted = false;
+let fetchingPanel = Promise.resolve();
 const encoder = new TextEncoder();
 
 function showPoint(point) {
@@ -51,12 +51,14 @@ function tick() {
   field.textContent = duration(Math.round(Number(field.dataset.seconds) + (performance.now() - field.dataset.since) / 1000));
 }
 
-async function fetchPanel() {
-  if (panelWanted) return;
-  panelWanted = true;
-  const answer = await fetch(panel.dataset.panel, { headers: { "HX-Request": "true" } }).catch(() => null);
-  panelWanted = false;
-  if (answer?.ok) panel.innerHTML = await answer.text();
+// One after another: a panel that was asked for before a move does not stand over the one after it.
+function fetchPanel() {
+  fetchingPanel = fetchingPanel.then(loadPanel).catch(() => {});
+}
+
+async function loadPanel() {
+  const answer = await fetch(panel.dataset.panel, { headers: { "HX-Request": "true" } });
+  if (answer.ok) panel.innerHTML = await answer.text();
 }
 
 function onEvent(message) {
