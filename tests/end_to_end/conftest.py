@@ -78,7 +78,7 @@ def suite(stack: Supervised, api: Client, small_archive: Path, browser: Browser,
     import_archive(page, small_archive, name="browser-fields")
     models = ("fcos_resnet10_fpn", "fasterrcnn_resnet10_fpn")
     suite_id = submit_pipeline(page, dataset="browser-fields", models=models, minutes=0.2, input_size=128)
-    expect(page.get_by_text("fcos_resnet10_fpn").first).to_be_visible()
+    expect(page.get_by_role("rowheader", name="FCOS ResNet-10")).to_be_visible()
     page.context.close()
     ended = watch_suite(api, suite_id, Console(stderr=True))
     assert [(job.kind, job.state, job.failure_message) for job in ended.jobs if job.state != "succeeded"] == []

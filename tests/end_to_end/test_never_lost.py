@@ -14,6 +14,8 @@ from tests.deploy.stacks import READY_WORDS, Supervised, wait_until
 from tests.end_to_end.conftest import WAIT_S, train_spec
 from webapp.client.api import Access, Client, Job
 
+EPOCHS = 16
+
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervised]:
@@ -45,7 +47,7 @@ def children(stack: Supervised, job: Job) -> list[psutil.Process]:
 def training_with_a_saved_state(stack: Supervised, dataset: str, seed: int) -> Job:
     """Submit a training and wait until it has saved a state."""
     client = client_of(stack)
-    job = client.submit_job(train_spec(dataset, epochs=40, seed=seed, eval_every=40))
+    job = client.submit_job(train_spec(dataset, epochs=EPOCHS, seed=seed, eval_every=EPOCHS))
 
     def saved() -> bool:
         ended = client.job(job.uuid)
@@ -68,7 +70,7 @@ def assert_resumed_and_ended_once(stack: Supervised, job: Job) -> None:
     assert moves.count("succeeded") == 1, moves
     assert len(client.call("GET", "/checkpoints", params={"job": job.uuid})) == 2, "best and last, once"
     history = [entry["epoch"] for entry in ended["result"]["history"]]
-    assert history == sorted(set(history)) and len(history) == 40, f"{history} {log[-500:]}"
+    assert history == sorted(set(history)) and len(history) == EPOCHS, f"{history} {log[-500:]}"
     time.sleep(1.0)
     assert not children(stack, job), "a process was left behind"
 
