@@ -144,8 +144,10 @@ class Teller:
     def _keep_state(self, held: Path, file: OutputFile) -> None:
         try:
             artifact = artifact_put(path=held, kind="training_state", name=Path(file.path).name, sha256=file.sha256)
-        except (FileNotFoundError, InvalidInput):
-            logger.warning("job %s: the state %s was replaced before it was kept; the next one counts", self._job.uuid, file.sha256[:12])
+        except (OSError, InvalidInput) as error:
+            # Replaced before its turn came, or the storage was away or full: no reason to end a training that runs.
+            logger.warning("job %s: the state %s was not kept (%s); the next one counts", self._job.uuid, file.sha256[:12], error)
+            held.unlink(missing_ok=True)
             return
         job_state_saved(job_id=self._job.pk, attempt=self._job.attempt, artifact=artifact)
         held.unlink(missing_ok=True)
