@@ -29,6 +29,7 @@ OUT = ROOT / "docs" / "evidence"
 BCCD_MODELS = ("fcos_resnet10_fpn", "ssd_resnet10")
 SESAME_MODELS = ("fcos_resnet10_fpn",)
 LARGEST_BACKEND_DIFFERENCE = 0.005
+OF_ONE_SITE = ("url", "uuid", "group", "suite", "checkpoint", "dataset_version")
 COMMAND = "python -m benchmarks.evidence.own_data --data FOLDER"
 
 
@@ -68,7 +69,7 @@ def _submit_in_browser(access: dict[str, str], archive: Path) -> str:
     with browser.person(access["url"], launch_args()) as page:
         browser.log_in(page, access["user"], access["password"])
         browser.import_archive(page, archive, name="bccd")
-        return browser.submit_pipeline(page, dataset="bccd", models=BCCD_MODELS, minutes=4, input_size=256)
+        return browser.submit_pipeline(page, dataset="bccd", models=BCCD_MODELS, minutes=4, input_size=224)
 
 
 def _submit_by_client(client: Client, archive: Path) -> str:
@@ -81,7 +82,7 @@ def _submit_by_client(client: Client, archive: Path) -> str:
 
 
 def _report(client: Client, suites: dict[str, Suite]) -> dict[str, Any]:
-    rows = {name: [row.data for row in client.results(suite=suite.uuid, show="all", sort="model")] for name, suite in suites.items()}
+    rows = {name: [kept(row.data) for row in client.results(suite=suite.uuid, show="all", sort="model")] for name, suite in suites.items()}
     best = {name: _best_ap50(found) for name, found in rows.items()}
     everything = [row for found in rows.values() for row in found]
     apart = max((abs(pair[0] - pair[1]) for pair in _backend_pairs(everything)), default=None)
@@ -89,7 +90,9 @@ def _report(client: Client, suites: dict[str, Suite]) -> dict[str, Any]:
     return {
         "command": COMMAND,
         "environment": sorted({row["environment"] for row in everything}),
-        "failed": [job.data for suite in suites.values() for job in suite.jobs if job.state != "succeeded"],
+        "failed": [
+            f"{job.kind} {job.title}: {job.failure_message}" for suite in suites.values() for job in suite.jobs if job.state != "succeeded"
+        ],
         "marks": [
             _mark("bccd: AP50 of the second best family on test", 0.60, on_bccd[1] if len(on_bccd) > 1 else None),
             _mark("sesame-weeds: best AP50 on test", 0.45, max(best["sesame-weeds"].values(), default=None)),
@@ -138,15 +141,19 @@ def _write(report: dict[str, Any]) -> None:
         found = "not measured" if mark["found"] is None else f"{mark['found']:.4f}"
         lines.append(f"| {mark['what']} | {mark['wanted']} | {found} | {'reached' if mark['reached'] else '**missed**'} |")
     for name, rows in report["rows"].items():
-        lines += [
-            "",
-            f"## {name}",
-            "",
-            "| model | backend | input | AP | AP50 | p50 ms | p95 ms | FPS | flags | front |",
-            "|" + "---|" * 10,
-        ]
-        lines += [_line(row) for row in rows]
+        lines += ["", f"## {name}", "", *table(rows)]
     (OUT / "own-data.md").write_text("\n".join(lines) + "\n")
+
+
+def kept(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a result without what means something on its own site only."""
+    return {name: value for name, value in row.items() if name not in OF_ONE_SITE}
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return results as the lines of a Markdown table."""
+    head = "| model | backend | input | AP | AP50 | p50 ms | p95 ms | FPS | flags | front |"
+    return [head, "|" + "---|" * 10, *[_line(row) for row in rows]]
 
 
 def _line(row: dict[str, Any]) -> str:
