@@ -7,7 +7,8 @@ import re
 import pytest
 from django.urls import reverse
 
-from tests.factories import make_checkpoint, make_dataset_version, make_stored_dataset
+from tests.factories import make_checkpoint, make_dataset_version
+from tests.page_factories import make_stored_dataset
 from webapp.artifacts.services import artifact_remove, storage_key
 from webapp.datasets.models import Dataset
 

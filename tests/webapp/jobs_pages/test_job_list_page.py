@@ -7,7 +7,8 @@ import re
 import pytest
 from django.urls import reverse
 
-from tests.factories import make_job, make_running_job, make_suite, make_worker
+from tests.factories import make_job, make_worker
+from tests.page_factories import make_running_job, make_suite
 from webapp.jobs.models import JobAttempt, JobDependency
 from webapp.jobs.states import State
 

@@ -10,7 +10,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from detection_core.schemas.specs import parse_spec
-from tests.factories import make_artifact, make_dataset_version, make_job, make_result, make_running_job, make_suite, make_worker
+from tests.factories import make_artifact, make_dataset_version, make_job, make_result, make_worker
+from tests.page_factories import make_running_job, make_suite
 from webapp.jobs.models import JobAttempt, JobLog, JobOutput
 from webapp.jobs.states import State
 

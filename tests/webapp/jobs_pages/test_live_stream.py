@@ -11,7 +11,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.test import AsyncClient
 from django.urls import reverse
 
-from tests.factories import make_event, make_running_job
+from tests.page_factories import make_event, make_running_job
 from webapp.jobs import live
 from webapp.jobs.models import Job, JobLog
 from webapp.jobs.states import State

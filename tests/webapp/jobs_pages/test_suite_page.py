@@ -7,7 +7,7 @@ import re
 import pytest
 from django.urls import reverse
 
-from tests.factories import make_suite
+from tests.page_factories import make_suite
 from webapp.jobs.models import Job
 from webapp.jobs.states import State
 
