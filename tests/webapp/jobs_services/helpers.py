@@ -9,6 +9,7 @@ from detection_core.schemas.results import ImportResult
 from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, ImportSpec, TrainSpec
 from webapp.artifacts.models import Artifact
 from webapp.artifacts.services import artifact_put_stream
+from webapp.datasets.models import Dataset, DatasetVersion
 from webapp.jobs.models import Job, JobEvent
 from webapp.jobs.services import job_claim, job_create, job_succeed
 
@@ -22,8 +23,12 @@ def stored(content: str = "bytes", *, name: str = "a.tar", kind: str = "dataset"
 
 
 def file(content: str = "bytes") -> InputFile:
-    """Store some bytes and name them as an input."""
-    return InputFile(sha256=stored(content).sha256, name="a.tar")
+    """Store some bytes, record them as a data set's version, and name them as an input."""
+    artifact = stored(content)
+    dataset, _ = Dataset.objects.get_or_create(name=artifact.sha256[:12])
+    fields = {"content_hash": artifact.sha256, "artifact": artifact, "classes": [], "splits": {}, "report": {}, "form": "coco"}
+    DatasetVersion.objects.get_or_create(dataset=dataset, number=1, defaults=fields)
+    return InputFile(sha256=artifact.sha256, name="a.tar")
 
 
 def light(**fields: Any) -> Job:

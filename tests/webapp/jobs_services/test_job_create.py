@@ -9,7 +9,7 @@ from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.files import InputFile
 from detection_core.schemas.recipe import Recipe
 from detection_core.schemas.specs import EvaluateSpec, ImportSpec, TrainSpec
-from tests.webapp.jobs_services.helpers import IMPORT, MODEL, benchmark, file, heavy, light, moves
+from tests.webapp.jobs_services.helpers import IMPORT, MODEL, benchmark, claim, file, heavy, light, moves, succeed
 from webapp.jobs import queue
 from webapp.jobs.models import Job, Suite
 from webapp.jobs.services import PlannedJob, job_create, suite_create
@@ -99,8 +99,17 @@ def test_the_same_key_gives_the_same_suite():
     first = suite_create(name="s", user=None, jobs=plan, idempotency_key="k")
     assert suite_create(name="s", user=None, jobs=plan, idempotency_key="k").pk == first.pk
     assert Job.objects.count() == 1
+    other = [PlannedJob("data", IMPORT.model_copy(update={"name": "other"}))]
     with pytest.raises(InvalidInput, match="used for another suite"):
-        suite_create(name="t", user=None, jobs=plan, idempotency_key="k")
+        suite_create(name="s", user=None, jobs=other, idempotency_key="k")
+
+
+def test_the_same_key_gives_the_same_suite_after_its_first_job_has_filled_the_second():
+    train = TrainSpec(model=MODEL, dataset=InputFile(name="fields.tar"))
+    plan = [PlannedJob("data", IMPORT), PlannedJob("train", train, needs={"dataset": ("data", "dataset")})]
+    first = suite_create(name="s", user=None, jobs=plan, idempotency_key="k")
+    succeed(claim())
+    assert suite_create(name="s", user=None, jobs=plan, idempotency_key="k").pk == first.pk
 
 
 def test_a_suite_gives_each_job_its_place_and_what_it_waits_for():
