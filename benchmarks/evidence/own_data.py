@@ -1,4 +1,4 @@
-"""Own data in an afternoon: two uploaded data sets through the pipeline, one submitted in the browser, one by the client.
+"""Own data in an afternoon: two uploaded data sets through the pipeline, bccd in the browser and by the client, sesame-weeds by the client.
 
     make up                                              (in one terminal)
     python -m benchmarks.evidence.own_data --data FOLDER (in another; FOLDER holds bccd/bccd.tar and sesame-weeds/sesame-weeds.tar)
@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,23 @@ def main() -> int:
     notes = options.access.with_name("evidence-own-data.json")
     steps: dict[str, Callable[[], str]] = {
         "bccd": lambda: _submit_in_browser(access, options.data / "bccd" / "bccd.tar"),
-        "sesame-weeds": lambda: _submit_by_client(client, options.data / "sesame-weeds" / "sesame-weeds.tar"),
+        "bccd by the client": lambda: _submit_by_client(
+            options.access,
+            options.data / "bccd" / "bccd.tar",
+            name="bccd-client",
+            models=BCCD_MODELS,
+            minutes=4,
+            input_size=224,
+        ),
+        "sesame-weeds": lambda: _submit_by_client(
+            options.access,
+            options.data / "sesame-weeds" / "sesame-weeds.tar",
+            name="sesame-weeds",
+            models=SESAME_MODELS,
+            minutes=8,
+            input_size=256,
+            class_names="crop,weed",
+        ),
     }
     suites = {name: _once(notes, name, step) for name, step in steps.items()}
     ended = {name: watch_suite(client, suite, console) for name, suite in suites.items()}
@@ -72,13 +89,24 @@ def _submit_in_browser(access: dict[str, str], archive: Path) -> str:
         return browser.submit_pipeline(page, dataset="bccd", models=BCCD_MODELS, minutes=4, input_size=224)
 
 
-def _submit_by_client(client: Client, archive: Path) -> str:
-    job = client.wait(client.import_dataset("sesame-weeds", path=archive, class_names=["crop", "weed"]).uuid)
-    if job.state != "succeeded":
-        raise SystemExit(f"the import of {archive.name} {job.state}: {job.failure_message}")
-    version = client.datasets("sesame-weeds")[0]["versions"][0]
-    request = {"models": SESAME_MODELS, "dataset_sha256": version["artifact_sha256"], "dataset_name": "sesame-weeds", "minutes": 8}
-    return client.submit_pipeline(request, key="evidence-own-data-sesame").uuid
+def _submit_by_client(
+    access: Path, archive: Path, *, name: str, models: Sequence[str], minutes: float, input_size: int, class_names: str = ""
+) -> str:
+    corrected = ["--names", class_names] if class_names else []
+    _paretobox(access, "import", str(archive), "--name", name, *corrected, "--watch")
+    chosen = [word for model in models for word in ("--model", model)]
+    sizes = ["--minutes", str(minutes), "--input-size", str(input_size)]
+    return _paretobox(access, "submit", *chosen, "--dataset", name, *sizes, "--key", f"evidence-{name}")["uuid"]
+
+
+def _paretobox(access: Path, *words: str) -> dict[str, Any]:
+    """Run the client's command and return what it printed; ends here when it failed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "webapp.client", "--access", str(access), *words, "--json"], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"paretobox {words[0]} ended with {done.returncode}: {done.stdout}")
+    return json.loads(done.stdout)
 
 
 def _report(client: Client, suites: dict[str, Suite]) -> dict[str, Any]:
@@ -86,7 +114,6 @@ def _report(client: Client, suites: dict[str, Suite]) -> dict[str, Any]:
     best = {name: _best_ap50(found) for name, found in rows.items()}
     everything = [row for found in rows.values() for row in found]
     apart = max((abs(pair[0] - pair[1]) for pair in _backend_pairs(everything)), default=None)
-    on_bccd = sorted(best["bccd"].values(), reverse=True)
     return {
         "command": COMMAND,
         "environment": sorted({row["environment"] for row in everything}),
@@ -94,12 +121,16 @@ def _report(client: Client, suites: dict[str, Suite]) -> dict[str, Any]:
             f"{job.kind} {job.title}: {job.failure_message}" for suite in suites.values() for job in suite.jobs if job.state != "succeeded"
         ],
         "marks": [
-            _mark("bccd: AP50 of the second best family on test", 0.60, on_bccd[1] if len(on_bccd) > 1 else None),
+            *[_mark(f"{name}: AP50 of the second best family on test", 0.60, _second(best[name])) for name in best if "bccd" in name],
             _mark("sesame-weeds: best AP50 on test", 0.45, max(best["sesame-weeds"].values(), default=None)),
             _mark("largest |AP eager - AP onnxruntime| of one checkpoint", LARGEST_BACKEND_DIFFERENCE, apart, at_most=True),
         ],
         "rows": rows,
     }
+
+
+def _second(best: dict[str, float]) -> float | None:
+    return sorted(best.values(), reverse=True)[1] if len(best) > 1 else None
 
 
 def _best_ap50(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -130,8 +161,9 @@ def _write(report: dict[str, Any]) -> None:
         "# Own data through the pipeline",
         "",
         f"Made by jobs of a running site: `{report['command']}`. Machine: {', '.join(report['environment'])}.",
-        "bccd (blood cells, 364 photos, Pascal VOC) was uploaded and submitted in the browser, at most 4 minutes of training a model;",
-        "sesame-weeds (250 field photos, YOLO, class names corrected to crop, weed) by the client, at most 8 minutes.",
+        "bccd (blood cells, 364 photos, Pascal VOC) was uploaded and submitted twice, in the browser and by the command `paretobox`,",
+        "at most 4 minutes of training a model; sesame-weeds (250 field photos, YOLO, class names corrected to crop, weed) by the",
+        "command, at most 8 minutes.",
         "Accuracy is COCO AP@[.5:.95] on the test split; latency is end to end at batch 1, protocol quick, one thread.",
         "",
         "| mark | wanted | found | |",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage
+from playwright.sync_api import Browser, ConsoleMessage, Page
 
 from benchmarks.evidence.browser import log_in
 from tests.deploy.stacks import Supervised
@@ -12,11 +14,13 @@ from webapp.client.api import Client, Suite
 
 pytestmark = pytest.mark.browser
 
+PRESETS = ("pipeline", "train", "export", "evaluate", "benchmark")
 STATIC_PAGES = (
     "/",
     "/leaderboard",
     "/jobs",
-    "/jobs/new",
+    "/jobs?state=failed",
+    *[f"/jobs/new?kind={kind}" for kind in PRESETS],
     "/datasets",
     "/datasets/new",
     "/models",
@@ -24,6 +28,7 @@ STATIC_PAGES = (
     "/account",
     "/models/fcos_resnet10_fpn",
 )
+ERROR_PAGES = ("/no-such-page", "/jobs/00000000-0000-0000-0000-000000000000")
 SIZES = {"phone": {"width": 390, "height": 844}, "desk": {"width": 1440, "height": 900}}
 
 
@@ -33,6 +38,7 @@ def pages(api: Client, suite: Suite) -> list[str]:
     paths = list(STATIC_PAGES)
     paths += [f"/jobs/{job.uuid}" for job in {job.state: job for job in api.jobs()}.values()]
     paths += [f"/datasets/{dataset['uuid']}" for dataset in api.datasets()[:1]]
+    paths += [f"/datasets/images/{dataset['versions'][0]['uuid']}/1" for dataset in api.datasets()[:1]]
     paths += [f"/results/{row.uuid}" for row in api.results()[:1]]
     paths.append(f"/suites/{suite.uuid}")
     return paths
@@ -46,21 +52,27 @@ def test_every_page_is_accessible_and_quiet(browser: Browser, stack: Supervised,
     said: list[str] = []
     page.on("console", lambda message: said.append(_line(message)) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: said.append(str(error)))
+    problems = list(_problems(page, "/login"))
     access = stack.access()
     log_in(page, access["user"], access["password"])
-    problems = []
-    for path in pages:
-        page.goto(path)
-        page.wait_for_load_state("load")
-        found = Axe().run(page)
-        if found.violations_count:
-            problems.append(f"{path}: {found.generate_report()}")
-        wider = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-        if wider:
-            problems.append(f"{path}: the page is wider than the screen")
+    problems += [problem for path in pages for problem in _problems(page, path)]
+    assert said == []
+    problems += [problem for path in ERROR_PAGES for problem in _problems(page, path, status=404)]
     context.close()
     assert problems == []
-    assert said == []
+
+
+def _problems(page: Page, path: str, *, status: int = 200) -> Iterator[str]:
+    """Open a page and yield what is wrong with it."""
+    response = page.goto(path)
+    page.wait_for_load_state("load")
+    if response is None or response.status != status:
+        yield f"{path}: answered {response and response.status}, not {status}"
+    found = Axe().run(page)
+    if found.violations_count:
+        yield f"{path}: {found.generate_report()}"
+    if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+        yield f"{path}: the page is wider than the screen"
 
 
 def _line(message: ConsoleMessage) -> str:

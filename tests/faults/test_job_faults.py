@@ -104,10 +104,11 @@ def test_a_lost_wake_up_only_delays_a_job(worker: LiveWorker, monkeypatch):
     wait_for_state(import_job(worker.lane), "succeeded", seconds=10)
 
 
-def test_a_job_whose_database_connections_are_cut_runs_through(worker: LiveWorker):
+def test_a_job_whose_database_connections_are_cut_runs_through(make_worker):
+    worker = make_worker(env={"LEASE_SECONDS": "20"}).start()  # as in production: the cuts must not outlast it on any machine
     job = import_job(worker.lane, sleep=1.5, events=[{"type": "warning", "message": f"number {place}"} for place in range(5)])
     wait_for_state(job, "running")
-    for _ in range(12):  # less than a lease, but beyond the end of the child, so that its result meets them as well
+    for _ in range(12):  # beyond the end of the child, so that its result meets them as well
         with connection.cursor() as cursor:
             query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
             cursor.execute(query)
