@@ -37,6 +37,8 @@ INSTALLED_APPS = [
     "webapp.jobs",
     "webapp.results",
     "webapp.frontier",
+    "webapp.gallery",
+    "webapp.compare",
     "webapp.api",
 ]
 

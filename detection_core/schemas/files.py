@@ -17,6 +17,8 @@ FileRole = Literal[
     "training_state",  # what a training needs to resume, .tar
     "exported_model",  # e.g. .onnx
     "detections",  # COCO results JSON, gzipped
+    "curves",  # precision-recall curves and bootstrap draws of an evaluation, .json.gz
+    "examples",  # per image ground truth and detections with what became of each, .json.gz
     "samples",  # raw stage times of every timed image, .json.gz
     "log",
 ]

@@ -16,7 +16,7 @@ class InputPolicy(Schema):
     """How an image becomes the network's input.
 
     `letterbox` keeps the aspect ratio and pads bottom and right with `pad_value`; `stretch` resizes both sides freely.
-    `mean` and `std` apply to RGB values in 0..1.
+    `mean` and `std` apply to values in 0..1, in the order of `channel_order`.
     """
 
     height: Annotated[int, Field(ge=32, le=2048)]
@@ -25,6 +25,7 @@ class InputPolicy(Schema):
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     pad_value: Annotated[int, Field(ge=0, le=255)] = 114
+    channel_order: Literal["rgb", "bgr"] = "rgb"
 
 
 class Postprocessing(Schema):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from detection_core.schemas.accuracy import AccuracyCard
 from detection_core.schemas.base import InvalidInput, Schema
 from detection_core.schemas.files import OutputFile, Sha256
 from detection_core.schemas.manifest import Manifest
@@ -83,6 +84,43 @@ class HealthReport(Schema):
     counts: dict[str, int] = {}
 
 
+class BoxSizes(Schema):
+    """A histogram of box sides, the square root of the area: `edges` in pixels (the last open), `counts` one fewer."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+class DatasetStatistics(Schema):
+    """What a data set holds, by class and box size; `at_input` by the side of a square network input that images are fitted into."""
+
+    image_sizes: dict[str, int] = {}  # "640x480": images, the commonest first, at most 20
+    boxes_per_image: BoxSizes | None = None  # edges are numbers of boxes
+    original: BoxSizes | None = None
+    at_input: dict[str, BoxSizes] = {}
+    per_class: dict[str, BoxSizes] = {}
+
+
+class Leak(Schema):
+    """Two images that are the same or nearly so and stand in two splits. `distance` is in bits of a 64-bit picture hash, 0 the nearest."""
+
+    first: str
+    first_split: str
+    second: str
+    second_split: str
+    exact: bool
+    distance: int
+
+
+class LeakReport(Schema):
+    """Images that stand in two splits. `leaks` holds the first 200 pairs, `exact` and `near` count all."""
+
+    checked: int = 0
+    exact: int = 0
+    near: int = 0
+    leaks: tuple[Leak, ...] = ()
+
+
 class ImportResult(Schema):
     """A data set in canonical form."""
 
@@ -95,6 +133,23 @@ class ImportResult(Schema):
     form: Literal["coco", "yolo", "voc", "canonical", "builtin"]
     licence: str | None = None
     source: str | None = None
+    statistics: DatasetStatistics = DatasetStatistics()
+    leaks: LeakReport = LeakReport()
+    edits: dict[str, Any] = {}
+    preview: bool = False
+    files: tuple[OutputFile, ...]
+
+
+class ImportModelResult(Schema):
+    """A model file from elsewhere, with its manifest inside."""
+
+    kind: Literal["import_model"] = "import_model"
+    path: str
+    sha256: Sha256
+    manifest: Manifest
+    source_sha256: Sha256
+    outputs: dict[str, tuple[int, ...]] = {}  # names and shapes that the file gave for one image
+    environment: Environment
     files: tuple[OutputFile, ...]
 
 
@@ -138,11 +193,16 @@ class ExportResult(Schema):
 
 
 class Audit(Schema):
-    """The second evaluator's word: its version, how many images it saw, and the largest difference of the 12 numbers."""
+    """The second evaluator's word: its version, how many images it saw, and the largest difference of the 12 numbers.
+
+    `first` and `second` are the numbers of both on the audited images: kept where they differ by more than rounding.
+    """
 
     engine: str
     images: int
     max_abs_difference: float
+    first: CocoMetrics | None = None
+    second: CocoMetrics | None = None
 
 
 class EvaluateResult(Schema):
@@ -161,19 +221,24 @@ class EvaluateResult(Schema):
     protocol: dict[str, Any]
     engine: str
     audit: Audit | None
+    accuracy: AccuracyCard = AccuracyCard()
     environment: Environment
     files: tuple[OutputFile, ...] = ()
 
 
 class ScoreResult(Schema):
-    """Accuracy of a results file."""
+    """Accuracy of a results file. `dataset_sha256` and `split` are there where it was scored on a data set."""
 
     kind: Literal["score"] = "score"
     metrics: CocoMetrics
+    per_class: tuple[ClassMetrics, ...] = ()
     images: int
     detections: int
+    dataset_sha256: str | None = None
+    split: str | None = None
     engine: str
     audit: Audit | None
+    accuracy: AccuracyCard = AccuracyCard()
     files: tuple[OutputFile, ...] = ()
 
 
@@ -236,9 +301,10 @@ class ProbeResult(Schema):
     files: tuple[OutputFile, ...] = ()
 
 
-JobResult = ImportResult | TrainResult | ExportResult | EvaluateResult | ScoreResult | BenchmarkResult | ProbeResult
+JobResult = ImportResult | ImportModelResult | TrainResult | ExportResult | EvaluateResult | ScoreResult | BenchmarkResult | ProbeResult
 RESULT_TYPES: dict[str, type[Schema]] = {
     "import": ImportResult,
+    "import_model": ImportModelResult,
     "train": TrainResult,
     "export": ExportResult,
     "evaluate": EvaluateResult,

@@ -25,9 +25,11 @@ class Dataset(models.Model):
 
 
 class DatasetVersion(models.Model):
-    """Frozen content: images, boxes, classes and splits, by content hash. `artifact` is the canonical .tar.
+    """Content: images, boxes, classes and splits, by content hash. `artifact` is the canonical .tar.
 
-    `splits` and `report` hold the fields of detection_core.schemas.results.ImportResult.
+    A version that is not `frozen` is a preview: to be looked at, corrected and frozen; jobs refuse it. `splits`, `report`,
+    `statistics`, `leaks` and `edits` (what a person changed against the files) hold the fields of
+    detection_core.schemas.results.ImportResult.
     """
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -39,6 +41,10 @@ class DatasetVersion(models.Model):
     splits = models.JSONField()
     report = models.JSONField()
     form = models.CharField(max_length=20)
+    frozen = models.BooleanField(default=True)
+    edits = models.JSONField(default=dict)
+    statistics = models.JSONField(default=dict)
+    leaks = models.JSONField(default=dict)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

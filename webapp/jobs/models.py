@@ -27,7 +27,8 @@ class Suite(models.Model):
 class Job(models.Model):
     """A request with a lifecycle (docs/jobs.md). `spec` is detection_core.schemas.specs, `result` its result.
 
-    Every write of a running job carries `attempt` in its WHERE. All times are the database's.
+    Every write of a running job carries `attempt` in its WHERE. All times are the database's. `origin` names the machine of a job that
+    was run elsewhere and came in as a bundle; it is empty for jobs of our own workers.
     """
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -58,6 +59,7 @@ class Job(models.Model):
     progress = models.JSONField(default=dict)
     resume_sha256 = models.CharField(max_length=64, blank=True)
     result = models.JSONField(null=True, blank=True)
+    origin = models.CharField(max_length=200, blank=True, default="")
     failure_kind = models.CharField(max_length=10, choices=FailureKind.choices, blank=True)
     failure_message = models.TextField(blank=True)
     log_tail = models.TextField(blank=True)

@@ -48,6 +48,7 @@ class Slot(models.TextChoices):
 
 SLOT_OF_KIND: dict[str, Slot] = {
     "import": Slot.LIGHT,
+    "import_model": Slot.LIGHT,
     "score": Slot.LIGHT,
     "probe": Slot.LIGHT,
     "train": Slot.HEAVY,

@@ -103,6 +103,9 @@ class LatencyMeasurement(Measurement):
 class Result(models.Model):
     """The stored pair of one evaluation and one latency measurement of the same exported model, backend and options.
 
+    `ap_low` to `ap_high` is AP's 95% bootstrap interval, `small_recall` recall of small objects at the operating point, `origin` the
+    machine where a result was measured that came in as a bundle.
+
     Each latency measurement has one row; an evaluation has a row of its own only while no measurement is paired with it.
 
     Everything that leaderboard and frontier filter or sort by is a column, so a page is one indexed query.
@@ -133,9 +136,12 @@ class Result(models.Model):
     group_key = models.CharField(max_length=64, db_index=True)
 
     ap = models.FloatField(null=True)
+    ap_low = models.FloatField(null=True)
+    ap_high = models.FloatField(null=True)
     ap50 = models.FloatField(null=True)
     ap75 = models.FloatField(null=True)
     ap_small = models.FloatField(null=True)
+    small_recall = models.FloatField(null=True)
     ar_100 = models.FloatField(null=True)
     p50_ms = models.FloatField(null=True)
     p95_ms = models.FloatField(null=True)
@@ -145,6 +151,7 @@ class Result(models.Model):
     macs_g = models.FloatField(null=True)
     size_bytes = models.BigIntegerField()
     flags = models.JSONField(default=list)
+    origin = models.CharField(max_length=200, blank=True, default="")
     complete = models.BooleanField(default=False)
     selection_split = models.BooleanField(default=False)
     on_front = models.BooleanField(default=False)
