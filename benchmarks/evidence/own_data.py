@@ -123,7 +123,9 @@ def _report(client: Client, suites: dict[str, Suite]) -> dict[str, Any]:
         "marks": [
             *[_mark(f"{name}: AP50 of the second best family on test", 0.60, _second(best[name])) for name in best if "bccd" in name],
             _mark("sesame-weeds: best AP50 on test", 0.45, max(best["sesame-weeds"].values(), default=None)),
-            _mark("largest |AP eager - AP onnxruntime| of one checkpoint", LARGEST_BACKEND_DIFFERENCE, apart, at_most=True),
+            _mark(
+                "largest difference of AP between eager and onnxruntime, one checkpoint", LARGEST_BACKEND_DIFFERENCE, apart, at_most=True
+            ),
         ],
         "rows": rows,
     }
