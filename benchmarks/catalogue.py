@@ -5,4 +5,15 @@ from __future__ import annotations
 from benchmarks.row import Row
 from benchmarks.rows import cancel, front, harness, recovery, scoring, submit
 
-ROWS: tuple[Row, ...] = (front.ROW, harness.ROW, scoring.ROW, submit.ROW, cancel.ROW, recovery.CHILD, recovery.WORKER)
+ROWS: tuple[Row, ...] = (
+    front.ROW,
+    harness.ROW,
+    scoring.ROW,
+    scoring.NUMBERS,
+    scoring.INTERVAL,
+    scoring.MEMORY,
+    submit.ROW,
+    cancel.ROW,
+    recovery.CHILD,
+    recovery.WORKER,
+)

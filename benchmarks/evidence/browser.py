@@ -35,14 +35,38 @@ def log_in(page: Page, user: str, password: str) -> None:
 
 
 def import_archive(page: Page, path: Path, *, name: str) -> None:
-    """Upload an archive and wait until its import has succeeded."""
+    """Upload an archive, look at its preview and freeze it as it is."""
+    preview_archive(page, path, name=name)
+    freeze(page)
+
+
+def preview_archive(page: Page, path: Path, *, name: str) -> None:
+    """Upload an archive and open its preview once the import has succeeded."""
     page.goto("/datasets/new")
     page.get_by_label("Upload an archive").check()
     page.get_by_label("Archive", exact=True).set_input_files(path)
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_role("button", name="Import").click()
+    job_succeeds(page)
+    page.get_by_role("link", name="Look at the preview and freeze it").click()
+    page.wait_for_url(re.compile(r"/datasets/[0-9a-f-]{36}"))
+
+
+def job_succeeds(page: Page) -> None:
+    """Wait on the page of a job until it has succeeded."""
     page.wait_for_url(re.compile(r"/jobs/[0-9a-f-]{36}"), timeout=LONG_MS)
     expect(page.get_by_role("main").get_by_text(re.compile("^succeeded$", re.IGNORECASE)).first).to_be_visible(timeout=LONG_MS)
+
+
+def freeze(page: Page) -> None:
+    """Freeze the preview that is open, as it stands there; ends on the page of the frozen version."""
+    page.get_by_role("button", name="Freeze", exact=True).click()
+    page.wait_for_load_state("load")
+    if "/jobs/" in page.url:
+        job_succeeds(page)
+        page.get_by_role("link", name=re.compile("^Data set ")).click()
+    page.wait_for_url(re.compile(r"/datasets/[0-9a-f-]{36}"))
+    expect(page.get_by_role("link", name="Edit into a new version")).to_be_visible()
 
 
 def submit_pipeline(page: Page, *, dataset: str, models: Sequence[str], minutes: float, input_size: int) -> str:

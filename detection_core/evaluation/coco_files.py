@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,19 @@ MAX_ID = 2**53  # ids stand in a float64 table
 LARGEST_NUMBER = 1e15  # refuses infinities, NaN and whole numbers that no float holds
 
 
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """Python's cycle collector looks through all objects made so far, again and again: half of the time of reading a large file."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@_collector_off()
 def read_ground_truth(path: Path) -> dict[str, Any]:
     """Read a COCO ground-truth file (.json or .json.gz) and fill in what it may leave out (`area`, `iscrowd`, class names).
 
@@ -43,8 +61,15 @@ def read_ground_truth(path: Path) -> dict[str, Any]:
     return tables
 
 
-def read_detections(path: Path, ground_truth: dict[str, Any]) -> tuple[np.ndarray, int]:
+@_collector_off()
+def read_detections(path: Path, ground_truth: dict[str, Any], *, place: str = "the ground truth's images") -> tuple[np.ndarray, int]:
     """Read a COCO results file (.json or .json.gz) for `ground_truth`.
+
+    An entry names its image by `image_id`, or by `file_name`: as it stands in the ground truth, without `images/` in front, or without its
+    folders where that is enough to tell the image.
+
+    Args:
+        place: what an unknown image is missing from, in the words of the message.
 
     Returns:
         float64 [n, 7] rows of image id, x, y, w, h, score, category id; and how many of them are of classes that the ground truth does
@@ -57,17 +82,12 @@ def read_detections(path: Path, ground_truth: dict[str, Any]) -> tuple[np.ndarra
     if not isinstance(data, list):
         raise InvalidInput(f"{path.name}: COCO results are a list of objects with image_id, category_id, bbox and score")
     image_ids = {image["id"] for image in ground_truth["images"]}
-    category_ids = {entry["id"] for entry in ground_truth["categories"]}
-    foreign = 0
-    for number, entry in enumerate(data):
-        where = f"{path.name}: entry {number}"
-        if not isinstance(entry, dict):
-            raise InvalidInput(f"{where} is not an object with image_id, category_id, bbox and score")
-        _known(entry, "image_id", image_ids, "the ground truth's images", where)
-        foreign += _identifier(entry, "category_id", where) not in category_ids
-        _box(entry, where)
-        entry["score"] = _number(entry.get("score"), "score", where)
-    return detection_table(data), foreign
+    names = _image_names(ground_truth["images"])
+    table = _sound_table(data, image_ids, names)
+    if table is None:
+        table = _table_by_entry(data, image_ids, names, place, path.name)
+    categories = np.array([entry["id"] for entry in ground_truth["categories"]], dtype=np.float64)
+    return table, int(np.count_nonzero(~np.isin(table[:, 6], categories)))
 
 
 def write_detections(path: Path, detections: np.ndarray) -> None:
@@ -107,6 +127,59 @@ def _read_bytes(path: Path) -> bytes:
     if len(data) > MAX_JSON_BYTES:
         raise InvalidInput(f"{path.name} holds more than {MAX_JSON_BYTES >> 30} GiB of JSON; split the set")
     return data
+
+
+def _image_names(images: list[dict[str, Any]]) -> dict[str, int]:
+    """Return image id by file name: whole, without `images/`, and by the last part alone where only one image has it."""
+    given = [(str(image["file_name"]), image["id"]) for image in images if image.get("file_name")]
+    short = Counter(name.rpartition("/")[2] for name, _ in given)
+    names = {last: image for name, image in given if short[last := name.rpartition("/")[2]] == 1}
+    return names | {name.removeprefix("images/"): image for name, image in given} | dict(given)
+
+
+def _sound_table(data: list[Any], image_ids: set[int], names: dict[str, int]) -> np.ndarray | None:
+    """Return the table of a file without fault, column by column, for half a million entries take long one by one; else None."""
+    try:
+        images = [entry["image_id"] if "image_id" in entry else names[entry["file_name"]] for entry in data]
+        categories = [entry["category_id"] for entry in data]
+        boxes = [entry["bbox"] for entry in data]
+        scores = [entry["score"] for entry in data]
+        if not (set(map(type, images)) | set(map(type, categories)) <= {int} and set(map(type, boxes)) <= {list}):
+            return None
+        if not (set(map(len, boxes)) <= {4} and set(map(type, chain(scores, chain.from_iterable(boxes)))) <= {int, float}):
+            return None
+        numbers = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+        table = np.column_stack([np.array(column, dtype=np.float64) for column in (images, scores, categories)]).reshape(-1, 3)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    table = np.column_stack([table[:, :1], numbers, table[:, 1:]])
+    known = image_ids.issuperset(images) and bool((table[:, 6] >= 0).all() and (table[:, 6] <= MAX_ID).all())
+    sound = known and bool((np.abs(table[:, 1:6]) < LARGEST_NUMBER).all() and (table[:, 3:5] >= 0).all())
+    return table if sound else None
+
+
+def _table_by_entry(data: list[Any], image_ids: set[int], names: dict[str, int], place: str, file: str) -> np.ndarray:
+    """Return the table entry by entry, and name the first that is wrong."""
+    rows = []
+    for number, entry in enumerate(data):
+        where = f"{file}: entry {number}"
+        if not isinstance(entry, dict):
+            raise InvalidInput(f"{where} is not an object with image_id, category_id, bbox and score")
+        image = _image_of(entry, image_ids, names, place, where)
+        category = _identifier(entry, "category_id", where)
+        rows.append((image, *_box(entry, where), _number(entry.get("score"), "score", where), category))
+    return np.array(rows, dtype=np.float64).reshape(-1, 7)
+
+
+def _image_of(entry: dict[str, Any], image_ids: set[int], names: dict[str, int], place: str, where: str) -> int:
+    if "image_id" in entry or "file_name" not in entry:
+        _known(entry, "image_id", image_ids, place, where)
+        return int(entry["image_id"])
+    name = entry["file_name"]
+    if not isinstance(name, str) or name not in names:
+        shown = repr(name)[:100]
+        raise InvalidInput(f"{where} has file_name {shown}, which names no one image of {place}; correct it or remove the entry")
+    return names[name]
 
 
 def _entries(data: dict[str, Any], name: str, file: str) -> list[dict[str, Any]]:

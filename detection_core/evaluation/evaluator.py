@@ -50,6 +50,20 @@ def evaluate(
     Raises:
         InvalidInput: detector and data set have no class in common, or an image cannot be read.
     """
+    detections = detect(pipeline, dataset, records, on_image=on_image)
+    ground_truth = dataset.coco(records)
+    metrics, per_class = coco_metrics(ground_truth, detections)
+    return Evaluation(ground_truth, detections, metrics, per_class)
+
+
+def detect(
+    pipeline: ModelPipeline,
+    dataset: DetectionDataset,
+    records: Sequence[ImageRecord],
+    *,
+    on_image: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Return the detections on every record, float64 [n, 7]; arguments and errors as `evaluate`."""
     category_of_label = match_classes(pipeline.classes, dataset.classes)
     rows = [np.zeros((0, 7))]
     for done, record in enumerate(records, start=1):
@@ -57,10 +71,7 @@ def evaluate(
         rows.append(detection_rows(record.image_id, found, category_of_label))
         if on_image is not None:
             on_image(done)
-    detections = np.concatenate(rows)
-    ground_truth = dataset.coco(records)
-    metrics, per_class = coco_metrics(ground_truth, detections)
-    return Evaluation(ground_truth, detections, metrics, per_class)
+    return np.concatenate(rows)
 
 
 def evaluate_model(

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from detection_core.backends.pipeline import DetectionPipeline
 from detection_core.benchmark.environment import environment_record
+from detection_core.data.dataset import DetectionDataset, ImageRecord
 from detection_core.evaluation.coco_files import write_detections
-from detection_core.evaluation.coco_metrics import IOU_THRESHOLDS, audit, engine_version
-from detection_core.evaluation.evaluator import Evaluation, evaluate
+from detection_core.evaluation.coco_metrics import IOU_THRESHOLDS, engine_version
+from detection_core.evaluation.evaluator import detect, evaluate
+from detection_core.operations.accuracy import Judged, account
 from detection_core.operations.context import JobContext, file_sha256
 from detection_core.schemas.base import InvalidInput
-from detection_core.schemas.results import Audit, EvaluateResult
+from detection_core.schemas.results import EvaluateResult
 from detection_core.schemas.specs import EvaluateSpec
 
 PROGRESS_EVERY_S = 0.5
 AP_SCORE_THRESH = 0.001
-# Largest difference between the two evaluators that rounding explains.
-AUDIT_TOLERANCE = 1e-6
+DETECTED = 0.9  # of the job is done when the images are
 
 
 def run(spec: EvaluateSpec, context: JobContext) -> EvaluateResult:
-    """Evaluate a model file and write its detections as `detections.json.gz`.
+    """Evaluate a model file and write its detections, curves and examples (`*.json.gz`) into the job's folder.
+
+    The operating point's threshold is chosen on `spec.operating_split`, whose images are run too, where the data set has it and it is not
+    the evaluated split; else on the evaluated split itself.
 
     Raises:
         InvalidInput: the backend is `null`, the file cannot be run, or the data set has no such split.
@@ -38,13 +44,25 @@ def run(spec: EvaluateSpec, context: JobContext) -> EvaluateResult:
     context.events.progress(0.0, "reading the data set")
     dataset = context.dataset(spec.dataset)
     records = dataset.require_split(spec.split)
+    others = _operating_records(spec, dataset)
     _warn_of_classes(pipeline.classes, dataset.classes, context)
+    on_image = _progress(len(records) + len(others), context)
     try:
-        found = evaluate(pipeline, dataset, records, on_image=_progress(len(records), context))
+        found = evaluate(pipeline, dataset, records, on_image=on_image)
+        operating = _operating(pipeline, dataset, others, on_image=lambda done: on_image(len(records) + done))
     finally:
         pipeline.close()
     file = context.out / "detections.json.gz"
     write_detections(file, found.detections)
+    judged = Judged(
+        found.ground_truth,
+        found.detections,
+        groups={record.image_id: record.group for record in records},
+        operating=operating,
+        chosen_on=others[0].split if others else spec.split,
+    )
+    known = account(judged, context, begin=DETECTED)
+    context.events.progress(1.0, "done")
     return EvaluateResult(
         metrics=found.metrics,
         per_class=found.per_class,
@@ -57,9 +75,10 @@ def run(spec: EvaluateSpec, context: JobContext) -> EvaluateResult:
         manifest=pipeline.manifest,
         protocol=protocol(pipeline),
         engine=engine_version("hotcoco"),
-        audit=_audited(found, context),
+        audit=known.audit,
+        accuracy=known.card,
         environment=environment_record(device=spec.device, threads=spec.threads),
-        files=(context.emit("detections", file),),
+        files=(context.emit("detections", file), *known.files),
     )
 
 
@@ -76,14 +95,18 @@ def protocol(pipeline: DetectionPipeline) -> dict[str, Any]:
     }
 
 
-def _audited(found: Evaluation, context: JobContext) -> Audit:
-    context.events.progress(0.97, "checking the numbers with pycocotools")
-    word = audit(found.ground_truth, found.detections)
-    if word.max_abs_difference > AUDIT_TOLERANCE:
-        context.events.warning(
-            f"{word.engine} differs from {engine_version('hotcoco')} by {word.max_abs_difference:.2g}; please report this"
-        )
-    return word
+def _operating_records(spec: EvaluateSpec, dataset: DetectionDataset) -> tuple[ImageRecord, ...]:
+    if spec.operating_split is None or spec.operating_split == spec.split:
+        return ()
+    return dataset.split(spec.operating_split)
+
+
+def _operating(
+    pipeline: DetectionPipeline, dataset: DetectionDataset, records: Sequence[ImageRecord], *, on_image: Callable[[int], None]
+) -> tuple[dict[str, Any], np.ndarray] | None:
+    if not records:
+        return None
+    return dataset.coco(records), detect(pipeline, dataset, records, on_image=on_image)
 
 
 def _warn_of_classes(model_classes: tuple[str, ...], dataset: tuple[str, ...], context: JobContext) -> None:
@@ -106,6 +129,6 @@ def _progress(images: int, context: JobContext) -> Callable[[int], None]:
         if now - last >= PROGRESS_EVERY_S or done == images:
             last = now
             eta_s = (now - begin) / done * (images - done)
-            context.events.progress(0.95 * done / images, f"image {done} of {images}", eta_s=eta_s)
+            context.events.progress(DETECTED * done / images, f"image {done} of {images}", eta_s=eta_s)
 
     return on_image

@@ -14,7 +14,7 @@ SplitName = Literal["train", "val", "test"]
 
 
 class Interval(Schema):
-    """A percentile interval at 95%; `low` <= `high`."""
+    """A bootstrap interval at 95%, corrected for bias, so that the number itself may lie outside; `low` <= `high`."""
 
     low: Unit
     high: Unit
@@ -25,7 +25,7 @@ class Bootstrap(Schema):
 
     `key` is the hash of what the draws depend on: the units in their order, their number and the seed. Two evaluations with the same
     key were resampled by the same draws, so that their differences, draw by draw, are paired. The values of every draw are in the
-    output file `curves`. `note` says, for instance, why images were resampled although groups are known.
+    output file `curves`. `note` says, for instance, why images were resampled although groups are known, or that objects are few.
     """
 
     draws: Annotated[int, Field(ge=1)]

@@ -15,6 +15,7 @@ from benchmarks.row import Arm, Mark, Options, Row
 from benchmarks.rows import front, scoring
 from benchmarks.runner import Figures, mark_met, paired_ratio, run_row, run_rows
 from benchmarks.stack import Stack
+from detection_core.evaluation.coco_files import write_detections
 from detection_core.evaluation.coco_metrics import coco_metrics
 
 
@@ -96,6 +97,15 @@ def test_the_generated_detections_score_alike_in_both_evaluators() -> None:
     theirs, _ = coco_metrics(truth, table, engine="pycocotools")
     assert ours == theirs
     assert ours.ap is not None and 0.02 < ours.ap < 0.9, "a set that is all right or all wrong would measure nothing"
+
+
+def test_the_score_job_tells_times_and_memory(tmp_path: Path) -> None:
+    truth, table = scoring.generated(12)
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    write_detections(tmp_path / "dt.json.gz", table)
+    scored = scoring.score_in_child(tmp_path)
+    assert scored.numbers_s > 0 and scored.interval_s > 0
+    assert 0.02 < scored.memory_gib < 8
 
 
 def test_the_row_of_the_front_runs(tmp_path: Path) -> None:

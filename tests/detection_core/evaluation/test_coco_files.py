@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 
@@ -97,6 +98,40 @@ def test_detections_of_foreign_classes_are_counted_and_passed_over(tmp_path):
     truth = read_ground_truth(written(tmp_path, ground_truth()))
     for engine in ("hotcoco", "pycocotools"):
         assert coco_metrics(truth, rows, engine=engine)[0].ap == pytest.approx(1)
+
+
+NAMED = {
+    "images": [{"id": 7, "file_name": "images/a/one.jpg"}, {"id": 8, "file_name": "images/b/one.jpg"}, {"id": 9, "file_name": "two.jpg"}],
+    "categories": [{"id": 3}],
+    "annotations": [],
+}
+
+
+def test_a_file_name_may_stand_in_place_of_an_image_id(tmp_path):
+    names = ["images/a/one.jpg", "b/one.jpg", "two.jpg"]
+    entries = [{"file_name": name, "category_id": 3, "bbox": [1, 2, 30, 40], "score": 0.5} for name in names]
+    rows, _ = read_detections(written(tmp_path, [*entries, {**ANNOTATION, "score": 0.5}], "dt.json"), NAMED)
+    assert rows[:, 0].tolist() == [7, 8, 9, 7] and rows[0].tolist() == [7, 1, 2, 30, 40, 0.5, 3]
+
+
+@pytest.mark.parametrize("name", ["one.jpg", "three.jpg", 7])
+def test_a_file_name_that_names_no_one_image_is_refused(tmp_path, name):
+    entry = {"file_name": name, "category_id": 3, "bbox": [1, 2, 30, 40], "score": 0.5}
+    with pytest.raises(InvalidInput, match=r"entry 0 has file_name .*, which names no one image"):
+        read_detections(written(tmp_path, [entry], "dt.json"), NAMED)
+
+
+def test_whole_numbers_and_an_empty_file_are_read(tmp_path):
+    rows, _ = read_detections(written(tmp_path, [{**ANNOTATION, "score": 1}], "dt.json"), ground_truth())
+    assert rows.tolist() == [[7, 1, 2, 30, 40, 1, 3]]
+    assert read_detections(written(tmp_path, [], "none.json"), ground_truth())[0].shape == (0, 7)
+
+
+def test_the_collector_is_on_again_after_a_file_whether_good_or_bad(tmp_path):
+    read_ground_truth(written(tmp_path, ground_truth()))
+    with pytest.raises(InvalidInput):
+        read_detections(tmp_path / "none.json", ground_truth())
+    assert gc.isenabled()
 
 
 def random_detections(count=200):

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import random
-
 import numpy as np
 import pytest
 
 from detection_core.evaluation import coco_metrics as module
 from detection_core.evaluation.coco_metrics import audit, coco_metrics, largest_difference
+from tests.detection_core.evaluation.cases import found, generated, truth
 
 ENGINES = pytest.mark.parametrize("engine", ["hotcoco", "pycocotools"])
-
-
-def truth(boxes, *, images=1, classes=1):
-    """Ground truth from (image, class, xywh, iscrowd) rows."""
-    return {
-        "images": [{"id": number, "width": 640, "height": 480} for number in range(1, images + 1)],
-        "categories": [{"id": number, "name": f"class {number}"} for number in range(1, classes + 1)],
-        "annotations": [
-            {"id": number, "image_id": image, "category_id": category, "bbox": list(box), "area": box[2] * box[3], "iscrowd": crowd}
-            for number, (image, category, box, crowd) in enumerate(boxes)
-        ],
-    }
-
-
-def found(*rows):
-    """Detections from (image, class, xywh, score) rows."""
-    return np.array([(image, *box, score, category) for image, category, box, score in rows], dtype=np.float64).reshape(-1, 7)
 
 
 BOX = (100, 100, 50, 50)
@@ -113,28 +95,6 @@ def test_a_match_with_annotation_id_zero_counts(engine):
     assert coco_metrics(ground_truth, found((1, 1, BOX, 0.9)), engine=engine)[0].ap == pytest.approx(1)
 
 
-def generated(seed):
-    """A random case: crowds, empty images, equal scores, jittered hits, now and then over 100 detections in an image."""
-    rng = random.Random(seed)
-    images, classes = rng.randint(1, 6), rng.randint(1, 4)
-    boxes, rows = [], []
-    for image in range(1, images + 1):
-        for _ in range(rng.choice([0, 1, 5, 20])):
-            side = rng.choice([10, 40, 150])
-            box = (rng.uniform(0, 400), rng.uniform(0, 300), rng.uniform(0.5, 1.5) * side, rng.uniform(0.5, 1.5) * side)
-            category = rng.randint(1, classes)
-            boxes.append((image, category, box, int(rng.random() < 0.15)))
-            for _ in range(rng.choice([0, 1, 1, 2])):
-                hit = tuple(value + rng.gauss(0, 0.06 * side) for value in box[:2]) + tuple(
-                    value * rng.uniform(0.8, 1.25) for value in box[2:]
-                )
-                rows.append((image, category if rng.random() < 0.9 else rng.randint(1, classes), hit, round(rng.random(), 1)))
-        for _ in range(rng.choice([0, 3, 130])):
-            noise = (rng.uniform(0, 500), rng.uniform(0, 400), rng.uniform(1, 100), rng.uniform(1, 100))
-            rows.append((image, rng.randint(1, classes), noise, round(rng.random(), 2)))
-    return truth(boxes, images=images, classes=classes), found(*rows)
-
-
 @pytest.mark.parametrize("seed", range(30))
 def test_both_evaluators_agree_on_a_generated_case(seed):
     ground_truth, detections = generated(seed)
@@ -189,6 +149,16 @@ def test_the_audit_tells_of_a_difference(monkeypatch):
     ground_truth, detections = truth([(1, 1, BOX, 0)]), found((1, 1, BOX, 0.9))
     fast = module._ENGINES["hotcoco"]
     monkeypatch.setitem(module._ENGINES, "hotcoco", lambda *case: tuple(np.where(array > -1, array * 0.75, -1) for array in fast(*case)))
-    assert audit(ground_truth, detections).max_abs_difference == pytest.approx(0.25)
+    word = audit(ground_truth, detections)
+    assert word.max_abs_difference == pytest.approx(0.25)
+    assert word.first.ap == pytest.approx(0.75) and word.second.ap == pytest.approx(1)
     monkeypatch.setitem(module._ENGINES, "hotcoco", lambda *case: tuple(array * 0 - 1 for array in fast(*case)))
     assert audit(ground_truth, detections).max_abs_difference == 1
+
+
+def test_a_difference_that_rounding_explains_is_told_without_both_numbers(monkeypatch):
+    ground_truth, detections = truth([(1, 1, BOX, 0)]), found((1, 1, BOX, 0.9))
+    fast = module._ENGINES["hotcoco"]
+    monkeypatch.setitem(module._ENGINES, "hotcoco", lambda *case: tuple(np.where(array > -1, array - 5e-7, -1) for array in fast(*case)))
+    word = audit(ground_truth, detections)
+    assert 0 < word.max_abs_difference < 1e-6 and word.first is None and word.second is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from dataclasses import replace
@@ -12,7 +13,9 @@ from detection_core.build import load_checkpoint
 from detection_core.data.canonical import write_canonical
 from detection_core.evaluation.coco_files import read_detections
 from detection_core.evaluation.coco_metrics import coco_metrics
+from detection_core.evaluation.operating_point import choose_threshold
 from detection_core.export.onnx_export import export_onnx, onnx_manifest
+from detection_core.operations import accuracy
 from detection_core.operations import evaluate as module
 from detection_core.operations.context import Stopped, file_sha256
 from detection_core.operations.evaluate import run
@@ -68,7 +71,7 @@ def test_the_result_carries_all_that_its_number_depends_on(spec, job, checkpoint
 
 def test_the_detections_file_gives_the_metrics_of_the_result(spec, job):
     result = run(spec, job)
-    (file,) = result.files
+    file = result.files[0]
     dataset = job.dataset(spec.dataset)
     ground_truth = dataset.coco(dataset.split("test"))
     rows, foreign = read_detections(job.out / file.path, ground_truth)
@@ -93,7 +96,36 @@ def test_files_named_only_by_their_hash_give_the_same_numbers(spec, job, checkpo
 
 def test_the_same_job_gives_the_same_bytes(spec, job):
     first, second = run(spec, job), run(spec, job)
-    assert first.files[0].sha256 == second.files[0].sha256 and first.metrics == second.metrics
+    assert [file.role for file in first.files] == ["detections", "curves", "examples"]
+    assert first.files == second.files and first.metrics == second.metrics and first.accuracy == second.accuracy
+
+
+def test_the_threshold_is_chosen_on_val_and_held_on_the_evaluated_split(spec, job, tmp_path):
+    data = InputFile(ref=str(write_yolo(tmp_path / "splits", splits=("val", "test"))))
+    on_val = run(spec.model_copy(update={"dataset": data}), job)
+    point = on_val.accuracy.operating_point
+    dataset = job.dataset(data)
+    with_val = run(spec.model_copy(update={"dataset": data, "split": "val"}), job)
+    rows, _ = read_detections(job.out / with_val.files[0].path, dataset.coco(dataset.split("val")))
+    assert point.chosen_on == "val" and point.score_thresh == choose_threshold(dataset.coco(dataset.split("val")), rows)
+    assert with_val.accuracy.operating_point.score_thresh == point.score_thresh
+    assert on_val.images == 3 and on_val.accuracy.bootstrap.units == 3
+    assert on_val.metrics == run(spec.model_copy(update={"dataset": data, "operating_split": None}), job).metrics
+
+
+def test_without_another_split_the_threshold_is_chosen_on_the_evaluated_one(spec, job):
+    assert run(spec, job).accuracy.operating_point.chosen_on == "test"
+
+
+def test_the_card_and_its_files_belong_together(spec, job):
+    result = run(spec, job)
+    curves, examples = (json.loads(gzip.decompress((job.out / file.path).read_bytes())) for file in result.files[1:])
+    card = result.accuracy
+    assert curves["bootstrap_key"] == card.bootstrap.key and len(curves["draws"]["ap"]) == card.bootstrap.draws == 1000
+    assert examples["score_thresh"] == pytest.approx(card.operating_point.score_thresh)
+    assert len(examples["images"]) == 3
+    assert card.bootstrap.intervals["ap"].low <= card.bootstrap.intervals["ap"].high and card.bootstrap.unit == "image"
+    assert card.confusion.classes == ("crop", "weed") and card.errors.ap50 == pytest.approx(result.metrics.ap50)
 
 
 def test_an_absent_split_is_refused_with_the_ones_there_are(spec, job):
@@ -136,6 +168,6 @@ def test_classes_that_only_one_side_knows_are_said_aloud(spec, job, tmp_path):
 
 
 def test_a_difference_between_the_evaluators_is_said_aloud(spec, job, monkeypatch):
-    monkeypatch.setattr(module, "audit", lambda *case: Audit(engine="pycocotools 2.0.11", images=3, max_abs_difference=0.01))
+    monkeypatch.setattr(accuracy, "audit", lambda *case: Audit(engine="pycocotools 2.0.11", images=3, max_abs_difference=0.01))
     assert run(spec, job).audit.max_abs_difference == 0.01
     assert any("pycocotools 2.0.11 differs from hotcoco 1.3.0 by 0.01" in message for message in warnings(job))
