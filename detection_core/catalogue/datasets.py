@@ -1,8 +1,50 @@
-"""Data sets that need no upload."""
+"""Data sets that need no upload: made here, taken out of a package, or downloaded by the import job where the network allows."""
 
 from __future__ import annotations
 
-from detection_core.catalogue.specs import BuiltinDataset
+from detection_core.catalogue.specs import BuiltinDataset, Download
+
+# fmt: off
+COCO_CLASSES = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light", "fire hydrant", "stop sign",
+    "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella",
+    "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard",
+    "surfboard", "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange",
+    "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet", "tv",
+    "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase",
+    "scissors", "teddy bear", "hair drier", "toothbrush",
+)
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse", "motorbike",
+    "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)
+# fmt: on
+
+# Sizes and sha256 of COCO's files as the TensorFlow Datasets project publishes them (url_checksums/coco2017.txt).
+_COCO = "http://images.cocodataset.org"
+_COCO_ANNOTATIONS = Download(
+    url=f"{_COCO}/annotations/annotations_trainval2017.zip",
+    size=252_907_541,
+    sha256="113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
+)
+_COCO_VAL = Download(
+    url=f"{_COCO}/zips/val2017.zip",
+    size=815_585_330,
+    sha256="4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
+)
+_COCO_TRAIN = Download(
+    url=f"{_COCO}/zips/train2017.zip",
+    size=19_336_861_798,
+    sha256="69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
+)
+_COCO_LICENCE = "annotations CC BY 4.0; each photograph has its own Flickr licence"
+
+# MD5 of VOC's files at these addresses as torchvision publishes them (torchvision/datasets/voc.py); sizes from TensorFlow Datasets.
+_VOC = "http://host.robots.ox.ac.uk/pascal/VOC"
+_VOC_KEEP = r"(^|/)(Annotations/[^/]+\.xml|ImageSets/Main/(train|val|trainval|test)\.txt|JPEGImages/[^/]+\.jpg)$"
+_VOC_LICENCE = "Flickr terms of use, as the VOC challenge states"
+
+_BCCD_COMMIT = "d272fb14cdff6e473fafeeeba32aba5f560e9e43"
 
 DATASETS: dict[str, BuiltinDataset] = {
     entry.name: entry
@@ -23,6 +65,83 @@ DATASETS: dict[str, BuiltinDataset] = {
             source="the wheel deepforest 2.1.0 (MIT), aerial photographs of the NEON network",
             about="Real aerial photographs with 951 tree crowns, cut into tiles; no ground stands in two splits.",
             needs="the package index, once, for one wheel",
+        ),
+        BuiltinDataset(
+            name="coco-2017-val",
+            title="COCO 2017, val only",
+            classes=COCO_CLASSES,
+            licence=_COCO_LICENCE,
+            source="cocodataset.org",
+            about="The 5,000 photographs of val2017 with the official boxes of 80 classes, as the val split.",
+            needs="1.1 GB from images.cocodataset.org, once",
+            downloads=(_COCO_ANNOTATIONS, _COCO_VAL),
+            keep=r"(^|/)(annotations/instances_val2017\.json|val2017/[^/]+\.jpg)$",
+            reader="coco",
+        ),
+        BuiltinDataset(
+            name="coco-2017",
+            title="COCO 2017",
+            classes=COCO_CLASSES,
+            licence=_COCO_LICENCE,
+            source="cocodataset.org",
+            about="118,287 photographs of train2017 and 5,000 of val2017 with the official boxes of 80 classes.",
+            needs="20.4 GB from images.cocodataset.org, once, and 60 GB of disk while it is imported",
+            downloads=(_COCO_ANNOTATIONS, _COCO_VAL, _COCO_TRAIN),
+            keep=r"(^|/)(annotations/instances_(train|val)2017\.json|(train|val)2017/[^/]+\.jpg)$",
+            reader="coco",
+        ),
+        BuiltinDataset(
+            name="voc-2007",
+            title="Pascal VOC 2007",
+            classes=VOC_CLASSES,
+            licence=_VOC_LICENCE,
+            source="host.robots.ox.ac.uk/pascal/VOC/voc2007",
+            about="9,963 photographs with boxes of 20 classes in the official train, val and test splits.",
+            needs="0.9 GB from host.robots.ox.ac.uk, once",
+            downloads=(
+                Download(f"{_VOC}/voc2007/VOCtrainval_06-Nov-2007.tar", 460_032_000, md5="c52e279531787c972589f7e41ab4ae64"),
+                Download(f"{_VOC}/voc2007/VOCtest_06-Nov-2007.tar", 451_020_800, md5="b6e924de25625d8de591ea690078ad9f"),
+            ),
+            keep=_VOC_KEEP,
+            reader="voc",
+        ),
+        BuiltinDataset(
+            name="voc-2012",
+            title="Pascal VOC 2012",
+            classes=VOC_CLASSES,
+            licence=_VOC_LICENCE,
+            source="host.robots.ox.ac.uk/pascal/VOC/voc2012",
+            about="11,540 photographs with boxes of 20 classes in the official train and val splits; the test boxes were never published.",
+            needs="2.0 GB from host.robots.ox.ac.uk, once",
+            downloads=(Download(f"{_VOC}/voc2012/VOCtrainval_11-May-2012.tar", 1_999_639_040, md5="6cd6e144f989b92b3379bac3b3de84fd"),),
+            keep=_VOC_KEEP,
+            reader="voc",
+        ),
+        BuiltinDataset(
+            name="bccd",
+            title="BCCD blood cells",
+            classes=("Platelets", "RBC", "WBC"),
+            licence="MIT",
+            source=f"github.com/Shenggan/BCCD_Dataset, commit {_BCCD_COMMIT[:12]}",
+            about="364 microscope photographs with 4,888 boxes of red and white blood cells and platelets.",
+            needs="about 10 MB from github.com, once",
+            # GitHub packs archives on demand and publishes no hash of them; the commit names the content.
+            downloads=(Download(f"https://github.com/Shenggan/BCCD_Dataset/archive/{_BCCD_COMMIT}.zip", None),),
+            keep=r"(^|/)BCCD/(Annotations/[^/]+\.xml|ImageSets/Main/(train|val|trainval|test)\.txt|JPEGImages/[^/]+\.jpg)$",
+            reader="voc",
+        ),
+        BuiltinDataset(
+            name="penn-fudan",
+            title="Penn-Fudan pedestrians",
+            classes=("person",),
+            licence="not told by its authors",
+            source="www.cis.upenn.edu/~jshi/ped_html, Wang, Shi, Song, Shen, ACCV 2007",
+            about="170 street photographs with 423 pedestrians; the data has no splits, so they are dealt by seed.",
+            needs="54 MB from www.cis.upenn.edu, once",
+            # No checksum of it is published anywhere that we know.
+            downloads=(Download("https://www.cis.upenn.edu/~jshi/ped_html/PennFudanPed.zip", 53_723_336),),
+            keep=r"(^|/)(Annotation/[^/]+\.txt|PNGImages/[^/]+\.png)$",
+            reader="penn-fudan",
         ),
     )
 }

@@ -12,7 +12,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -56,18 +56,22 @@ class _Entry:
         return stream
 
 
-def unpack(archive: Path, folder: Path, *, name: str | None = None, limits: Limits | None = None) -> Path:
+def unpack(
+    archive: Path, folder: Path, *, name: str | None = None, limits: Limits | None = None, keep: Callable[[str], bool] | None = None
+) -> Path:
     """Unpack a .zip or plain .tar (told by its bytes, not its name) and return `folder`.
 
     The folder appears by rename when everything is there; where it exists already nothing is done.
 
     Args:
         name: how messages call the archive; its file name by default.
+        limits: what it may unpack to.
+        keep: says by its name which entry is wanted; all by default.
 
     Raises:
         InvalidInput: naming the archive, the entry and the remedy. Nothing is left of what was written.
     """
-    return made_once(folder, lambda temporary: _unpack_into(archive, temporary, name or archive.name, limits or Limits()))
+    return made_once(folder, lambda temporary: _unpack_into(archive, temporary, name or archive.name, limits or Limits(), keep))
 
 
 def unpacked_by_hash(archive: Path, cache_dir: Path, *, name: str | None = None) -> Path:
@@ -77,7 +81,7 @@ def unpacked_by_hash(archive: Path, cache_dir: Path, *, name: str | None = None)
     return unpack(archive, cache_dir / "unpacked" / digest, name=name)
 
 
-def _unpack_into(archive: Path, folder: Path, name: str, limits: Limits) -> None:
+def _unpack_into(archive: Path, folder: Path, name: str, limits: Limits, keep: Callable[[str], bool] | None) -> None:
     left = limits.allowed_bytes(archive.stat().st_size)
     files = 0
     try:
@@ -86,8 +90,12 @@ def _unpack_into(archive: Path, folder: Path, name: str, limits: Limits) -> None
             if files > limits.max_files:
                 raise InvalidInput(f"archive '{name}' holds more than {limits.max_files:,} files; split the data set")
             target = folder / _safe_path(entry.name, name)
+            if keep is not None and not keep(entry.name):
+                continue
             target.parent.mkdir(parents=True, exist_ok=True)
             left = _write(entry, target, left, name)
+    except InvalidInput:  # is a ValueError too, and says it all
+        raise
     except DAMAGE as error:
         raise InvalidInput(f"archive '{name}' is damaged or of an unknown kind ({error}); pack it again as a plain .zip or .tar") from None
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
@@ -105,6 +113,8 @@ def _entries(archive: Path, name: str) -> Iterator[_Entry]:
     elif _is_tar(archive):
         with tarfile.open(archive, mode="r:") as tar:
             yield from _tar_entries(tar, name)
+    elif _starts_like_zip(archive):
+        raise zipfile.BadZipFile("it is cut short")
     else:
         raise InvalidInput(f"'{name}' is neither a .zip nor a plain .tar; pack the data set's folder as one of them")
 
@@ -112,6 +122,11 @@ def _entries(archive: Path, name: str) -> Iterator[_Entry]:
 def _is_tar(archive: Path) -> bool:
     with archive.open("rb") as file:
         return file.read(512)[257:262] == b"ustar"
+
+
+def _starts_like_zip(archive: Path) -> bool:
+    with archive.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _zip_entries(packed: zipfile.ZipFile, name: str) -> Iterator[_Entry]:

@@ -88,7 +88,8 @@ def _checked(raw: RawImage, root: Path, classes: int, log: HealthLog) -> _Image 
         content = (root / raw.file).read_bytes()
         width, height, orientation = _upright_size(root / raw.file)
     except DECODE_ERRORS as error:
-        log.add("undecodable_image", raw.file, f"the image cannot be decoded ({error})", "the image was left out")
+        reason = str(error).replace(f"{root}/", "")
+        log.add("undecodable_image", raw.file, f"the image cannot be decoded ({reason})", "the image was left out")
         return None
     boxes = _in_pixels(raw, width, height, orientation, log)
     boxes = [kept for box in boxes if (kept := _checked_box(box, width, height, classes, raw.file, log))]

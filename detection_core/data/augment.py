@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from detection_core.data.preprocess import REDUCING_GAP, fitted_size
+from detection_core.data.preprocess import CHANNELS, REDUCING_GAP, fitted_size
 from detection_core.schemas.manifest import InputPolicy
 from detection_core.schemas.recipe import Augmentation
 
@@ -23,7 +23,7 @@ def augment(
     augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Zoom, shift, flip and recolour an image, then normalise it as `preprocess` does.
+    """Zoom, shift, flip and recolour an image, then normalise it and order its channels as `preprocess` does.
 
     The zoom is relative to the size that `preprocess` would give the image: above 1 a random part is cut out, below 1 the image lies at
     a random place on the padding.
@@ -39,7 +39,7 @@ def augment(
     canvas, boxes = _zoomed(image, np.asarray(boxes, dtype=np.float64).reshape(-1, 4), policy, augmentation, rng)
     canvas, boxes = _flipped(canvas, boxes, augmentation, rng)
     kept, boxes = _in_view(boxes, policy)
-    planes = _recoloured(canvas, augmentation, rng)
+    planes = _recoloured(canvas, augmentation, rng, CHANNELS[policy.channel_order])
     mean = np.array(policy.mean, dtype=np.float32)[:, None, None]
     std = np.array(policy.std, dtype=np.float32)[:, None, None]
     planes *= 1 / (255 * std)
@@ -90,13 +90,16 @@ def _in_view(boxes: np.ndarray, policy: InputPolicy) -> tuple[np.ndarray, np.nda
     return kept, clipped[kept]
 
 
-def _recoloured(canvas: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """Return float32 [3, H, W] in 0..255 with brightness, contrast and saturation changed, each by one factor for the image."""
+def _recoloured(canvas: np.ndarray, augmentation: Augmentation, rng: np.random.Generator, channels: tuple[int, ...]) -> np.ndarray:
+    """Return float32 [3, H, W] in 0..255 with brightness, contrast and saturation changed, each by one factor for the image.
+
+    `channels` tells which colour of RGB stands at each place of the result.
+    """
     brightness, contrast, saturation = 1 + augmentation.color * rng.uniform(-1, 1, size=3).astype(np.float32)
     height, width = canvas.shape[:2]
     pixels = canvas.reshape(-1, 3).astype(np.float32).T  # [3, HW]
     # One linear map: saturation mixes with the pixel's own grey, contrast with the mean grey of the image, brightness scales.
     mixing = brightness * contrast * (saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * _LUMA[None, :])
     offset = brightness * (1 - contrast) * float(_LUMA @ pixels.mean(axis=1))
-    planes = mixing @ pixels + np.float32(offset)
+    planes = mixing[list(channels)] @ pixels + np.float32(offset)
     return np.clip(planes, 0, 255, out=planes).reshape(3, height, width)

@@ -161,8 +161,7 @@ def _record(number: int, image: CanonicalImage, folder: Path, classes: tuple[str
 
 def _inner_names(dataset: DetectionDataset) -> list[str]:
     # What lies in canonical form already is written under the same names again.
-    prefix = "images/" if dataset.form in ("canonical", "builtin") else ""
-    return [record.file.removeprefix(prefix) for record in dataset.records]
+    return [dataset.shown_file(record) for record in dataset.records]
 
 
 def _index(dataset: DetectionDataset, inner_names: list[str]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from detection_core.data.raw import RawBox, RawDataset, RawImage, is_image
 from detection_core.data.splits import split_named
 from detection_core.schemas.base import InvalidInput
 
+_LISTS = ("images", "annotations", "categories")
+
 
 @dataclass(frozen=True)
 class CocoFile:
@@ -24,18 +26,24 @@ class CocoFile:
 
 
 def find_coco(root: Path, files: list[str], log: HealthLog) -> list[CocoFile]:
-    """Return the box annotation files under `root`; of COCO's own folder only `instances_*.json` (not captions, keypoints, panoptic)."""
+    """Return the box annotation files under `root`; of COCO's own folder only `instances_*.json` (not captions, keypoints, panoptic).
+
+    What else looks like box annotations gets a line in the report.
+    """
     candidates = [file for file in files if file.lower().endswith(".json")]
     instances = [file for file in candidates if PurePosixPath(file).name.startswith("instances_")]
     found = []
     for file in instances or candidates:
         try:
-            content = json.loads((root / file).read_bytes())
+            content = json.loads((root / file).read_bytes(), object_hook=_without_outlines)
         except (ValueError, RecursionError) as error:
             log.add("broken_json", file, f"this is not JSON ({error})", "the file was left out")
             continue
-        if _has_boxes(content):
+        if lack := _lack(content):
+            log.add("broken_coco", file, lack, "the file was left out")
+        elif _has_boxes(content):
             found.append(CocoFile(file, content, _split_of(file)))
+    _report_left_out(root, [file for file in candidates if file not in instances] if instances else [], log)
     return found
 
 
@@ -54,11 +62,42 @@ def read_coco(found: list[CocoFile], files: list[str], log: HealthLog) -> RawDat
     return RawDataset(tuple(names[category] for category in sorted(names)), images)
 
 
+def _without_outlines(row: dict[str, Any]) -> dict[str, Any]:
+    """Drop what takes most of the memory and is never read here."""
+    row.pop("segmentation", None)
+    row.pop("keypoints", None)
+    return row
+
+
+def _lack(content: Any) -> str | None:
+    """Say what a file that means to be COCO annotations is without; None for a whole one and for JSON of another kind."""
+    present = [key for key in _LISTS if isinstance(content, dict) and isinstance(content.get(key), list)]
+    if "annotations" not in present or len(present) == 1:
+        return None
+    missing = [key for key in _LISTS if key not in present]
+    if missing == ["categories"] and not _any_bbox(content["annotations"]):
+        return None  # captions
+    if missing:
+        return f"it has no list '{missing[0]}', which COCO annotations need"
+    rows = content["annotations"]
+    return "none of its annotations has a bbox" if rows and not _any_bbox(rows) else None
+
+
 def _has_boxes(content: Any) -> bool:
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in ("images", "annotations", "categories")):
-        return False
-    annotations = content["annotations"]
-    return not annotations or any(isinstance(row, dict) and "bbox" in row for row in annotations[:1000])
+    return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in _LISTS)
+
+
+def _any_bbox(rows: list[Any]) -> bool:
+    return any(isinstance(row, dict) and "bbox" in row for row in rows[:1000])
+
+
+def _report_left_out(root: Path, others: list[str], log: HealthLog) -> None:
+    """Name the files beside `instances_*.json` that hold boxes too, by their bytes: they may be larger than what is read."""
+    for file in others:
+        content = (root / file).read_bytes()
+        if b'"annotations"' in content and b'"bbox"' in content:
+            problem = "it looks like box annotations, but the folder has files called instances_*.json"
+            log.add("annotation_file_left_out", file, problem, "only those were read; call it instances_NAME.json to have it read too")
 
 
 def _split_of(file: str) -> str | None:

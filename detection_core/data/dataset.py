@@ -75,6 +75,10 @@ class DetectionDataset:
             )
         return records
 
+    def shown_file(self, record: ImageRecord) -> str:
+        """Return the name under which a person knows an image: its path in the source, without the folder of the canonical form."""
+        return record.file.removeprefix("images/") if self.form in ("canonical", "builtin") else record.file
+
     def read_image(self, record: ImageRecord) -> np.ndarray:
         """Return the pixels, uint8 [height, width, 3] RGB, turned upright as its EXIF tag says (nowhere else is that applied).
 

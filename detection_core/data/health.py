@@ -10,11 +10,14 @@ MAX_ISSUES = 1000
 
 
 class HealthLog:
-    """Collects issues while a data set is read; `report()` gives the first 1,000 of them and the counts of all."""
+    """Collects issues while a data set is read; `report()` gives the first 1,000 of them and the counts of all.
 
-    def __init__(self) -> None:
-        self._issues: list[HealthIssue] = []
-        self._counts: Counter[str] = Counter()
+    With `earlier` it goes on from a report that exists.
+    """
+
+    def __init__(self, earlier: HealthReport | None = None) -> None:
+        self._issues: list[HealthIssue] = list(earlier.issues) if earlier else []
+        self._counts: Counter[str] = Counter(earlier.counts if earlier else {})
 
     def add(self, code: str, file: str, problem: str, action: str) -> None:
         """Note one issue. `code` is the word it is counted under, e.g. `zero_size_box`."""

@@ -14,6 +14,7 @@ from detection_core.data.assemble import assemble
 from detection_core.data.canonical import content_hash, is_canonical, read_canonical
 from detection_core.data.coco import find_coco, read_coco
 from detection_core.data.dataset import DetectionDataset, Form
+from detection_core.data.downloads import DOWNLOADS, Fetching, load_downloaded
 from detection_core.data.health import HealthLog
 from detection_core.data.raw import RawDataset, files_under
 from detection_core.data.voc import find_voc, read_voc
@@ -32,6 +33,7 @@ def load_dataset(
     class_names: tuple[str, ...] | None = None,
     options: dict[str, Any] | None = None,
     name: str | None = None,
+    fetching: Fetching | None = None,
 ) -> DetectionDataset:
     """Load a data set.
 
@@ -42,6 +44,7 @@ def load_dataset(
         options: for files `form` (coco, yolo or voc, where a folder holds several), `seed` of the splits that the data does not name
             (default 0), `keep_splits` (make none); for a built-in data set its own.
         name: what the data set and messages about it are called; by default the last part of the path.
+        fetching: how the files of a catalogue entry that is downloaded are had; by default into `cache_dir`, without a word.
 
     Raises:
         InvalidInput: nothing is there, the form is not clear, no image is left; it says what was looked for.
@@ -50,7 +53,7 @@ def load_dataset(
     wanted = class_names or (tuple(part.strip() for part in names.split(",")) if names else None)
     options = dict(options or {})
     if place in DATASETS:
-        dataset = _builtin(place, cache_dir, options)
+        dataset = _builtin(place, cache_dir, options, fetching)
     else:
         dataset = _from_files(Path(place).expanduser(), cache_dir, options, name)
     if name:
@@ -58,7 +61,9 @@ def load_dataset(
     return _renamed(dataset, wanted) if wanted else dataset
 
 
-def _builtin(name: str, cache_dir: Path, options: dict[str, Any]) -> DetectionDataset:
+def _builtin(name: str, cache_dir: Path, options: dict[str, Any], fetching: Fetching | None) -> DetectionDataset:
+    if DATASETS[name].downloads:
+        return load_downloaded(DATASETS[name], cache_dir, options, fetching or Fetching(cache_dir / DOWNLOADS))
     module, function = _BUILDERS[name].split(":")
     load: Callable[[Path, dict[str, Any]], DetectionDataset] = getattr(importlib.import_module(module), function)
     return load(cache_dir, options)

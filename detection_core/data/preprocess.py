@@ -11,6 +11,8 @@ from detection_core.schemas.manifest import InputPolicy
 
 # Pillow first shrinks by a whole factor down to this many times the target: a fast start for large photographs.
 REDUCING_GAP = 2.0
+# Which channel of an RGB image stands at each place of the input.
+CHANNELS = {"rgb": (0, 1, 2), "bgr": (2, 1, 0)}
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Placement:
 
 
 def preprocess(image: np.ndarray, policy: InputPolicy) -> tuple[np.ndarray, Placement]:
-    """Resize and normalise an image as `policy` says.
+    """Resize and normalise an image and order its channels as `policy` says.
 
     Args:
         image: uint8 [height, width, 3] RGB.
@@ -46,11 +48,11 @@ def preprocess(image: np.ndarray, policy: InputPolicy) -> tuple[np.ndarray, Plac
     new_width, new_height = fitted_size(width, height, policy)
     if (new_width, new_height) != (width, height):
         image = np.asarray(Image.fromarray(image).resize((new_width, new_height), Image.Resampling.BILINEAR, reducing_gap=REDUCING_GAP))
-    table = normalisation_table(policy)
+    table, source = normalisation_table(policy), CHANNELS[policy.channel_order]
     out = np.empty((3, policy.height, policy.width), dtype=np.float32)
     for channel in range(3):
         plane = out[channel]
-        plane[:new_height, :new_width] = table[channel][image[:, :, channel]]
+        plane[:new_height, :new_width] = table[channel][image[:, :, source[channel]]]
         plane[new_height:] = table[channel, policy.pad_value]
         plane[:new_height, new_width:] = table[channel, policy.pad_value]
     return out, Placement(new_width / width, new_height / height, width, height)
@@ -65,7 +67,7 @@ def fitted_size(width: int, height: int, policy: InputPolicy) -> tuple[int, int]
 
 
 def normalisation_table(policy: InputPolicy) -> np.ndarray:
-    """Return float32 [3, 256]: the normalised value of every byte in every channel."""
+    """Return float32 [3, 256]: the normalised value of every byte in every channel of the input."""
     mean = np.array(policy.mean, dtype=np.float64)[:, None]
     std = np.array(policy.std, dtype=np.float64)[:, None]
     return ((np.arange(256) / 255.0 - mean) / std).astype(np.float32)

@@ -74,6 +74,12 @@ def assign_splits(given: Sequence[str | None], keys: Sequence[str], *, seed: int
     return result
 
 
+def deal(keys: Sequence[str], shares: Sequence[tuple[Split, float]], *, seed: int) -> list[Split]:
+    """Return the split of every image, dealt anew: whole groups of equal keys, in hashed order, so that each split nears its share."""
+    dealt = _dealt(range(len(keys)), keys, list(shares), seed)
+    return [dealt[index] for index in range(len(keys))]
+
+
 def _take(result: list[Split], keys: Sequence[str], source: Split, target: Split, share: float, seed: int) -> None:
     members = [index for index, split in enumerate(result) if split == source]
     for index, split in _dealt(members, keys, [(source, 1 - share), (target, share)], seed).items():

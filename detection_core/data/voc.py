@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
+from collections.abc import Container
 from pathlib import Path, PurePosixPath
 
 from detection_core.data.health import HealthLog
 from detection_core.data.raw import RawBox, RawDataset, RawImage, is_image
 from detection_core.data.splits import split_named
 from detection_core.schemas.base import InvalidInput
+
+# Lists of one class put -1, 0 or 1 behind the name.
+_MARK = re.compile(r"\s+-?[01]$")
 
 
 def find_voc(root: Path, files: list[str], log: HealthLog) -> dict[str, ElementTree.Element]:
@@ -47,7 +52,7 @@ def read_voc(root: Path, trees: dict[str, ElementTree.Element], files: list[str]
     for file in files:
         if is_image(file):
             places[PurePosixPath(file).stem].append(file)
-    splits = _splits(root, files)
+    splits = _splits(root, files, places)
     images: list[RawImage] = []
     for file, tree in trees.items():
         image = _image_of(file, tree, places)
@@ -86,15 +91,16 @@ def _shared(first: PurePosixPath, second: PurePosixPath) -> int:
     return count
 
 
-def _splits(root: Path, files: list[str]) -> dict[str, str]:
+def _splits(root: Path, files: list[str], stems: Container[str]) -> dict[str, str]:
     """Return image stem -> split from ImageSets/Main; trainval.txt counts only for images that no other list names."""
     splits: dict[str, str] = {}
     lists = [file for file in files if "ImageSets" in file and PurePosixPath(file).stem in ("train", "val", "test", "trainval")]
     for file in sorted(lists, key=lambda name: PurePosixPath(name).stem != "trainval"):
         split = split_named(PurePosixPath(file).stem)
         for line in (root / file).read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.strip() and split:
-                splits[line.split()[0]] = split
+            whole = line.strip()
+            if split and whole:
+                splits[whole if whole in stems else _MARK.sub("", whole)] = split
     return splits
 
 

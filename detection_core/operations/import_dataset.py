@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from detection_core.catalogue.datasets import DATASETS
 from detection_core.data.canonical import write_canonical
 from detection_core.data.dataset import DetectionDataset
+from detection_core.data.downloads import DOWNLOADS, Fetching
+from detection_core.data.edits import apply_edits
+from detection_core.data.leaks import find_leaks
 from detection_core.data.load import load_dataset
+from detection_core.data.statistics import dataset_statistics
 from detection_core.operations.context import JobContext
-from detection_core.schemas.results import ImportResult
+from detection_core.schemas.results import ImportResult, LeakReport
 from detection_core.schemas.specs import ImportSpec
 
 FILE_NAME = "dataset.tar"
+# Shares of the work, as the progress shows it: reading ends, comparing ends.
+_READ, _COMPARED = 0.5, 0.75
+_TELL_EVERY_S = 1.0
 
 
 def run(spec: ImportSpec, context: JobContext) -> ImportResult:
-    """Read `spec.source` (a built-in name, a folder, an uploaded .zip or .tar), check it and write `dataset.tar` into the job's folder.
+    """Read `spec.source` (a name of the catalogue, a folder, an uploaded .zip or .tar), check it, do `spec.edits` and write `dataset.tar`
+    into the job's folder.
 
-    Everything that was found wrong is in the result's report, and one warning for each kind of it among the events.
+    Everything that was found wrong is in the result's report, and one warning for each kind of it among the events; images that stand in
+    two splits are one warning more. A source in canonical form, such as a preview, keeps the report of its first reading.
 
     Raises:
-        InvalidInput: the source cannot be read as a data set; nothing is written then.
-        Stopped: the job was told to stop; there is nothing to resume.
+        InvalidInput: the source cannot be read as a data set, or an edit names what is not there; nothing is written then.
+        Stopped: the job was told to stop; there is nothing to resume but downloads.
     """
     context.events.progress(0.0, "reading the data set")
     # What an archive unpacks to is needed only here, so it lies in the job's folder and goes at the end.
     with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=context.out) as scratch:
-        dataset = _load(spec, context, Path(scratch))
+        dataset = _described(apply_edits(_load(spec, context, Path(scratch)), spec.edits), spec)
         for code, count in dataset.report.counts.items():
             context.events.warning(f"{code}: {count} found; the report names the files")
         context.raise_if_stopped()
-        context.events.progress(0.7, f"writing {len(dataset.records)} images")
+        leaks = find_leaks(dataset, tell=_teller(context, _READ, _COMPARED, "comparing the images of the splits"))
+        _warn_of_leaks(leaks, context)
+        context.raise_if_stopped()
+        context.events.progress(_COMPARED, f"writing {len(dataset.records)} images")
         path = context.out / FILE_NAME
         write_canonical(dataset, path)
     context.events.progress(1.0, "done")
@@ -46,6 +60,10 @@ def run(spec: ImportSpec, context: JobContext) -> ImportResult:
         form=dataset.form,
         licence=dataset.licence,
         source=dataset.source,
+        statistics=dataset_statistics(dataset),
+        leaks=leaks,
+        edits={field: value for field, value in spec.edits.to_dict().items() if value},
+        preview=spec.preview,
         files=(context.emit("dataset", path),),
     )
 
@@ -53,12 +71,44 @@ def run(spec: ImportSpec, context: JobContext) -> ImportResult:
 def _load(spec: ImportSpec, context: JobContext, scratch: Path) -> DetectionDataset:
     source = spec.source
     ref = source.ref if source.ref and not source.sha256 else str(context.resolve(source))
-    builtin = ref.partition(":names=")[0] in DATASETS
-    dataset = load_dataset(
+    entry = DATASETS.get(ref.partition(":names=")[0])
+    kept = entry is not None and not entry.downloads
+    # Splits that are made anew need no other ones made first, and no line in the report about them.
+    options = {"keep_splits": True, **spec.options} if spec.edits.split and not kept else spec.options
+    return load_dataset(
         ref,
-        cache_dir=context.cache if builtin else scratch,
+        cache_dir=context.cache if kept else scratch,
         class_names=spec.class_names,
-        options=spec.options,
-        name=None if builtin else source.name or spec.name,
+        options=options,
+        name=None if entry else source.name or spec.name,
+        fetching=Fetching(context.cache / DOWNLOADS, context.inputs, _teller(context, 0.0, _READ, "")),
     )
-    return replace(dataset, name=spec.name, source=dataset.source or source.name or source.ref)
+
+
+def _described(dataset: DetectionDataset, spec: ImportSpec) -> DetectionDataset:
+    """Say of the data set what the person said, else what the files say."""
+    source = spec.origin or dataset.source or spec.source.name or spec.source.ref
+    return replace(dataset, name=spec.name, licence=spec.licence or dataset.licence, source=source)
+
+
+def _teller(context: JobContext, start: float, end: float, message: str) -> Callable[..., None]:
+    """Return a function that tells the progress of a part of the job, at most once a second, and leaves by Stopped when asked to."""
+    last = 0.0
+
+    def tell(fraction: float, words: str = message) -> None:
+        nonlocal last
+        context.raise_if_stopped()
+        if time.monotonic() - last >= _TELL_EVERY_S:
+            last = time.monotonic()
+            context.events.progress(start + (end - start) * fraction, words)
+
+    return tell
+
+
+def _warn_of_leaks(leaks: LeakReport, context: JobContext) -> None:
+    if pairs := leaks.exact + leaks.near:
+        first = leaks.leaks[0]
+        such = f"{first.first} ({first.first_split}) and {first.second} ({first.second_split})"
+        context.events.warning(
+            f"leaks: {pairs} pairs of images are the same or nearly so and stand in two splits, such as {such}; divide the images by group"
+        )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from detection_core.data.augment import MIN_VISIBLE, augment
 from detection_core.data.preprocess import preprocess
@@ -22,9 +23,10 @@ def bright_box(planes):
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
-def test_without_randomness_it_equals_preprocess():
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_without_randomness_it_equals_preprocess(order):
     image = np.random.default_rng(0).integers(0, 255, (256, 320, 3), dtype=np.uint8)
-    policy = InputPolicy(height=128, width=160)
+    policy = InputPolicy(height=128, width=160, channel_order=order)
     planes, boxes, labels = augment(image, np.array([[10.0, 20, 60, 70]]), np.array([1]), policy, NONE, np.random.default_rng(0))
     expected, placement = preprocess(image, policy)
     np.testing.assert_allclose(planes, expected, atol=1e-5)

@@ -79,3 +79,12 @@ def test_the_order_of_colours_is_kept():
     image[:, :, 0] = 255
     out, _ = preprocess(image, InputPolicy(height=32, width=32, **PLAIN))
     assert out.mean(axis=(1, 2)).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_blue_first_turns_the_channels_around_and_normalises_them_in_that_order():
+    image = picture(200, 120)
+    told = {"height": 64, "width": 96, "mean": (0.1, 0.2, 0.3), "std": (0.5, 0.6, 0.7)}
+    out, placement = preprocess(image, InputPolicy(**told, channel_order="bgr"))
+    expected, same = preprocess(np.ascontiguousarray(image[:, :, ::-1]), InputPolicy(**told))
+    np.testing.assert_array_equal(out, expected)
+    assert placement == same and out.flags.c_contiguous
