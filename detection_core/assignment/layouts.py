@@ -1,0 +1,342 @@
+"""Where each detector's anchors, default boxes or points lie: the one description, without torch.
+
+The adapters in `detection_core.models` take their defaults from here, and a test compares every catalogue entry with its network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from detection_core.catalogue.specs import Detector
+from detection_core.schemas.base import InvalidInput, Schema
+
+# One inner tuple for each level, the finest first.
+PerLevel = tuple[tuple[float, ...], ...]
+# The cells along one side of each level, for a side of the network input in pixels.
+Cells = Callable[[int], tuple[int, ...]]
+
+MOST_ANCHORS = 36  # at one place
+LEAST_SIDE = 2.0  # pixels; narrower ones round to nothing
+# Families whose levels share one head, so that every place has the same number of anchors.
+SHARED_HEAD = ("faster_rcnn", "retinanet")
+
+
+class AnchorOptions(Schema):
+    """The anchors of a recipe: `anchor_sizes` in pixels of the network input (the square root of an anchor's area) and
+    `aspect_ratios` (height / width), for each level of the network, finest first. A place has every size in every ratio.
+
+    What is None stays as the detector has it.
+    """
+
+    anchor_sizes: Annotated[tuple[tuple[float, ...], ...], Field(min_length=1, max_length=8)] | None = None
+    aspect_ratios: Annotated[tuple[tuple[float, ...], ...], Field(min_length=1, max_length=8)] | None = None
+
+    def given(self) -> dict[str, list[list[float]]]:
+        """Return what is not None, as a recipe's `model_options` and a manifest's `options` hold it."""
+        return {name: [list(level) for level in value] for name, value in self if value is not None}
+
+
+@dataclass(frozen=True)
+class AnchorRule:
+    """Anchors around the upper left corner of each cell, sides rounded to whole pixels on both sides of it (torchvision)."""
+
+    cells: Cells
+    sizes: PerLevel
+    ratios: PerLevel
+
+
+@dataclass(frozen=True)
+class DefaultBoxRule:
+    """SSD's default boxes around the middle of each cell (Liu et al. 2016, section 2.2), `scales` relative to the input.
+
+    Level k has a square of scale k, a square of the geometric mean of scales k and k + 1, and scale k in each of `ratios` and its
+    inverse. `steps`, where told, are the cells' sides in pixels at an input of `steps_side`.
+    """
+
+    cells: Cells
+    scales: tuple[float, ...]
+    ratios: PerLevel
+    steps: tuple[int, ...] | None = None
+    steps_side: int = 0
+
+
+@dataclass(frozen=True)
+class PointRule:
+    """One point at the upper left corner of each cell, with the side that tells its level's range of sizes (FCOS).
+
+    `surrounding`: an object is learnt by the four points around its middle, whatever its size (FastestDet).
+    """
+
+    cells: Cells
+    sides: tuple[float, ...]
+    surrounding: bool = False
+
+
+Rule = AnchorRule | DefaultBoxRule | PointRule
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One level of a network: the same boxes around every cell of a grid.
+
+    Box `a` at row r and column c is (x1[a, c], y1[a, r], x2[a, c], y2[a, r]), xyxy in pixels of the network input, all float32.
+    """
+
+    x1: np.ndarray  # [boxes at a place, columns]
+    x2: np.ndarray
+    y1: np.ndarray  # [boxes at a place, rows]
+    y2: np.ndarray
+
+    @property
+    def rows(self) -> int:
+        """Cells from top to bottom."""
+        return self.y1.shape[1]
+
+    @property
+    def columns(self) -> int:
+        """Cells from left to right."""
+        return self.x1.shape[1]
+
+    @property
+    def per_place(self) -> int:
+        """Boxes at one cell."""
+        return len(self.x1)
+
+    @property
+    def count(self) -> int:
+        """Boxes of the level."""
+        return self.rows * self.columns * self.per_place
+
+    def boxes(self) -> np.ndarray:
+        """Return all boxes, float32 [count, 4] xyxy: cell by cell in reading order, within a cell in the order of the network."""
+        shape = (self.rows, self.columns, self.per_place)
+        sides = (self.x1.T[None], self.y1.T[:, None], self.x2.T[None], self.y2.T[:, None])
+        return np.stack([np.broadcast_to(side, shape) for side in sides], axis=-1).reshape(-1, 4)
+
+
+def _pyramid(*levels: int) -> Cells:
+    """Level k of a pyramid has one cell for each begun square of 2**k pixels."""
+
+    def cells(side: int) -> tuple[int, ...]:
+        return tuple(-(-side // 2**level) for level in levels)
+
+    return cells
+
+
+def _vgg_cells(side: int) -> tuple[int, ...]:
+    """SSD300's trunk rounds some halvings down, and its last two layers have no padding."""
+    first = -(-(side // 4) // 2)
+    second = first // 2
+    third = -(-second // 2)
+    fourth = -(-third // 2)
+    return first, second, third, fourth, fourth - 2, fourth - 4
+
+
+def _octaves(*bases: int) -> PerLevel:
+    """RetinaNet's three sizes a level, a third of an octave apart and cut to whole pixels (Lin et al. 2017, section 4)."""
+    return tuple((float(base), float(int(base * 2 ** (1 / 3))), float(int(base * 2 ** (2 / 3)))) for base in bases)
+
+
+def _single(*sizes: float) -> PerLevel:
+    return tuple((float(size),) for size in sizes)
+
+
+def _evenly(lowest: float, highest: float, levels: int) -> tuple[float, ...]:
+    return (*(lowest + (highest - lowest) * level / (levels - 1.0) for level in range(levels)), 1.0)
+
+
+_RATIOS = (0.5, 1.0, 2.0)
+_COMPACT, _FROM_P3 = _pyramid(3, 4, 5, 6), _pyramid(3, 4, 5, 6, 7)
+_RPN = AnchorRule(_pyramid(2, 3, 4, 5, 6), _single(32, 64, 128, 256, 512), (_RATIOS,) * 5)
+_COMPACT_RPN = AnchorRule(_COMPACT, _single(16, 32, 64, 128), (_RATIOS,) * 4)
+# Both feature levels of the MobileNet have a stride of 32; each of the three levels has all five sizes.
+_MOBILE_RPN = AnchorRule(_pyramid(5, 5, 6), ((32.0, 64.0, 128.0, 256.0, 512.0),) * 3, (_RATIOS,) * 3)
+_RETINANET = AnchorRule(_FROM_P3, _octaves(32, 64, 128, 256, 512), (_RATIOS,) * 5)
+_COMPACT_RETINANET = AnchorRule(_COMPACT, _octaves(16, 32, 64, 128), (_RATIOS,) * 4)
+_COMPACT_SSD = DefaultBoxRule(_pyramid(3, 4, 5, 6, 7), (0.07, 0.14, 0.28, 0.5, 0.75, 1.0), ((2.0,),) * 5)
+_SSD300 = DefaultBoxRule(
+    _vgg_cells,
+    (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05),
+    ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0, 3.0), (2.0,), (2.0,)),
+    steps=(8, 16, 32, 64, 100, 300),
+    steps_side=300,
+)
+_SSDLITE = DefaultBoxRule(_pyramid(4, 5, 6, 7, 8, 9), _evenly(0.2, 0.95, 6), ((2.0, 3.0),) * 6)
+
+# (family, variant) -> where its boxes or points lie
+RULES: dict[tuple[str, str], Rule] = {
+    ("faster_rcnn", "resnet10_fpn"): _COMPACT_RPN,
+    ("faster_rcnn", "resnet18_fpn"): _COMPACT_RPN,
+    ("faster_rcnn", "resnet50_fpn"): _RPN,
+    ("faster_rcnn", "resnet50_fpn_v2"): _RPN,
+    ("faster_rcnn", "mobilenet_v3_large_fpn"): _MOBILE_RPN,
+    ("faster_rcnn", "mobilenet_v3_large_320_fpn"): _MOBILE_RPN,
+    ("retinanet", "resnet10_fpn"): _COMPACT_RETINANET,
+    ("retinanet", "resnet18_fpn"): _COMPACT_RETINANET,
+    ("retinanet", "resnet50_fpn"): _RETINANET,
+    ("retinanet", "resnet50_fpn_v2"): _RETINANET,
+    ("ssd", "resnet10"): _COMPACT_SSD,
+    ("ssd", "resnet18"): _COMPACT_SSD,
+    ("ssd", "300_vgg16"): _SSD300,
+    ("ssd", "lite320_mobilenet_v3_large"): _SSDLITE,
+    ("fcos", "resnet10_fpn"): PointRule(_COMPACT, (8.0, 16.0, 32.0, 64.0)),
+    ("fcos", "resnet18_fpn"): PointRule(_COMPACT, (8.0, 16.0, 32.0, 64.0)),
+    ("fcos", "resnet50_fpn"): PointRule(_FROM_P3, (8.0, 16.0, 32.0, 64.0, 128.0)),
+    ("fastestdet", ""): PointRule(_pyramid(4), (16.0,), surrounding=True),
+}
+
+
+def has_layout(detector: Detector) -> bool:
+    """Say whether it is known here where the detector's boxes or points lie."""
+    return (detector.family, variant_of(detector)) in RULES
+
+
+def variant_of(detector: Detector) -> str:
+    """Return which of its family's networks a detector is; "" where the family has one."""
+    return str(detector.options.get("variant", ""))
+
+
+def rule_of(detector: Detector) -> Rule:
+    """Return where a detector's boxes lie; raises InvalidInput for one whose family is not described here."""
+    if not has_layout(detector):
+        known = ", ".join(sorted({family for family, _ in RULES}))
+        raise InvalidInput(f"no assignment is known for {detector.name}; choose a detector of one of the families {known}")
+    return RULES[detector.family, variant_of(detector)]
+
+
+def layout(detector: Detector, *, height: int, width: int, options: AnchorOptions | None = None) -> tuple[Level, ...]:
+    """Return the levels of a detector, finest first.
+
+    Args:
+        detector: a catalogue entry.
+        height: of the network input, pixels.
+        width: of the network input, pixels.
+        options: other anchors than the detector's own.
+
+    Raises:
+        InvalidInput: an unknown family, an input too small for the network, or anchors that do not fit it.
+    """
+    rule = rule_of(detector)
+    rows, columns = rule.cells(height), rule.cells(width)
+    if min(rows + columns) < 1:
+        raise InvalidInput(f"{detector.name} has no cell left at an input of {width}x{height} px; raise 'input_size' or leave it out")
+    options = options or AnchorOptions()
+    check_anchors(detector.name, detector.family, variant_of(detector), options.anchor_sizes, options.aspect_ratios)
+    if isinstance(rule, PointRule):
+        shapes = [np.array([[side, side]], dtype=np.float32) for side in rule.sides]
+        return _at_corners(shapes, rows, columns, height=height, width=width)
+    if isinstance(rule, AnchorRule):
+        sizes, ratios = options.anchor_sizes or rule.sizes, options.aspect_ratios or rule.ratios
+        shapes = [_anchor_shapes(*level) for level in zip(sizes, ratios, strict=True)]
+        return _at_corners(shapes, rows, columns, height=height, width=width)
+    shapes = default_box_shapes(rule, height=height, width=width, options=options)
+    return _at_middles(rule, shapes, rows, columns, height=height, width=width)
+
+
+def check_anchors(name: str, family: str, variant: str, sizes: PerLevel | None, ratios: PerLevel | None) -> None:
+    """Refuse anchors that a network cannot have; both None is always right.
+
+    Raises:
+        InvalidInput: one sentence that names the option and the remedy.
+    """
+    if sizes is None and ratios is None:
+        return
+    rule = RULES[family, variant]
+    if isinstance(rule, PointRule):
+        raise InvalidInput(f"{name} has no anchors; leave out anchor_sizes and aspect_ratios")
+    _check_levels(name, len(rule.cells(1024)), sizes, ratios)
+    if isinstance(rule, DefaultBoxRule):
+        if sizes is None or ratios is None:
+            raise InvalidInput(f"{name} takes anchor_sizes and aspect_ratios together, in place of its default boxes; give both")
+    else:
+        sizes, ratios = sizes or rule.sizes, ratios or rule.ratios
+    _check_sides(name, sizes, ratios, rounded=isinstance(rule, AnchorRule))
+    counts = [len(level) * len(other) for level, other in zip(sizes, ratios, strict=True)]
+    if max(counts) > MOST_ANCHORS:
+        raise InvalidInput(f"{name} would have {max(counts)} anchors at a place; give at most {MOST_ANCHORS} (sizes times ratios)")
+    if family in SHARED_HEAD and len(set(counts)) > 1:
+        shown = ", ".join(map(str, counts))
+        raise InvalidInput(f"{name} has one head for all levels, so each needs as many anchors; sizes times ratios are {shown}")
+
+
+def _check_levels(name: str, levels: int, sizes: PerLevel | None, ratios: PerLevel | None) -> None:
+    for option, value in (("anchor_sizes", sizes), ("aspect_ratios", ratios)):
+        if value is not None and len(value) != levels:
+            raise InvalidInput(f"{name} has {levels} levels and {option} has {len(value)}; give one list for each level, the finest first")
+        if value is not None and not all(value):
+            raise InvalidInput(f"{option} of {name} has an empty list; give every level at least one number")
+
+
+def _check_sides(name: str, sizes: PerLevel, ratios: PerLevel, *, rounded: bool) -> None:
+    for level, (level_sizes, level_ratios) in enumerate(zip(sizes, ratios, strict=True), start=1):
+        if not all(math.isfinite(ratio) and 0.05 <= ratio <= 20 for ratio in level_ratios):
+            raise InvalidInput(f"aspect_ratios of {name}, level {level}: a ratio is height / width, between 0.05 and 20; correct it")
+        if not all(math.isfinite(size) and 1 <= size <= 4096 for size in level_sizes):
+            raise InvalidInput(
+                f"anchor_sizes of {name}, level {level}: a size is in pixels of the network input, from 1 to 4096; correct it"
+            )
+        if rounded and _anchor_shapes(level_sizes, level_ratios).min() < LEAST_SIDE:
+            raise InvalidInput(f"an anchor of {name}, level {level}, is under {LEAST_SIDE:g} px wide or high; give a larger size")
+
+
+def _anchor_shapes(sizes: Sequence[float], ratios: Sequence[float]) -> np.ndarray:
+    """Return width and height of a place's anchors, float32 [ratios x sizes, 2], rounded as torchvision's AnchorGenerator does."""
+    scales = np.asarray(sizes, dtype=np.float32)
+    tall = np.sqrt(np.asarray(ratios, dtype=np.float32))
+    wide = np.float32(1) / tall
+    halves = np.stack([(wide[:, None] * scales).ravel(), (tall[:, None] * scales).ravel()], axis=1) / np.float32(2)
+    return 2 * np.round(halves)
+
+
+def default_box_shapes(rule: DefaultBoxRule, *, height: int, width: int, options: AnchorOptions) -> list[np.ndarray]:
+    """Return width and height relative to the input, float32 [boxes at a place, 2], of each level of SSD, none over 1."""
+    if options.anchor_sizes is not None and options.aspect_ratios is not None:
+        pairs = [
+            [(size / math.sqrt(ratio) / width, size * math.sqrt(ratio) / height) for ratio in ratios for size in sizes]
+            for sizes, ratios in zip(options.anchor_sizes, options.aspect_ratios, strict=True)
+        ]
+    else:
+        pairs = [_published_pairs(rule, level) for level in range(len(rule.ratios))]
+    return [np.minimum(np.asarray(level, dtype=np.float32), np.float32(1)) for level in pairs]
+
+
+def _published_pairs(rule: DefaultBoxRule, level: int) -> list[tuple[float, float]]:
+    scale, between = rule.scales[level], math.sqrt(rule.scales[level] * rule.scales[level + 1])
+    pairs = [(scale, scale), (between, between)]
+    for ratio in rule.ratios[level]:
+        wide, narrow = scale * math.sqrt(ratio), scale / math.sqrt(ratio)
+        pairs += [(wide, narrow), (narrow, wide)]
+    return pairs
+
+
+def _at_corners(shapes: Sequence[np.ndarray], rows: Sequence[int], columns: Sequence[int], *, height: int, width: int) -> tuple[Level, ...]:
+    levels = []
+    for shape, row_count, column_count in zip(shapes, rows, columns, strict=True):
+        across = np.arange(column_count, dtype=np.float32) * (width // column_count)
+        down = np.arange(row_count, dtype=np.float32) * (height // row_count)
+        half = shape / np.float32(2)
+        levels.append(Level(across - half[:, :1], across + half[:, :1], down - half[:, 1:], down + half[:, 1:]))
+    return tuple(levels)
+
+
+def _at_middles(
+    rule: DefaultBoxRule, shapes: Sequence[np.ndarray], rows: Sequence[int], columns: Sequence[int], *, height: int, width: int
+) -> tuple[Level, ...]:
+    levels = []
+    steps = rule.steps if rule.steps and (height, width) == (rule.steps_side, rule.steps_side) else None
+    for level, (shape, row_count, column_count) in enumerate(zip(shapes, rows, columns, strict=True)):
+        spread_x, spread_y = (width / steps[level], height / steps[level]) if steps else (column_count, row_count)
+        across = (np.arange(column_count, dtype=np.float32) + np.float32(0.5)) / np.float32(spread_x)
+        down = (np.arange(row_count, dtype=np.float32) + np.float32(0.5)) / np.float32(spread_y)
+        half = np.float32(0.5) * shape
+        wide, high = np.float32(width), np.float32(height)
+        levels.append(
+            Level((across - half[:, :1]) * wide, (across + half[:, :1]) * wide, (down - half[:, 1:]) * high, (down + half[:, 1:]) * high)
+        )
+    return tuple(levels)
