@@ -10,12 +10,12 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from detection_core.operations.console import ConsoleEvents, listing, table
+from detection_core.operations.console import ConsoleEvents, listing, short, table
 from detection_core.operations.context import JobContext, Stopped, default_cache
 from detection_core.operations.process import hold_lifeline, stdout_on_stderr, stop_on_signals
 from detection_core.operations.run import DONE, STOPPED, execute, exit_status, failure_of, run_spec, write_whole
@@ -63,12 +63,60 @@ def models(args: argparse.Namespace) -> Answer:
 
 
 def datasets(args: argparse.Namespace) -> Answer:
-    """List the built-in data sets."""
+    """List the data sets that need no upload."""
     from detection_core.catalogue.datasets import DATASETS
 
     fields = ("name", "title", "classes", "licence", "source", "about", "needs")
     rows = [{field: getattr(entry, field) for field in fields} for entry in DATASETS.values()]
-    return rows, table([{"name": row["name"], "classes": ", ".join(row["classes"]), "about": row["about"]} for row in rows])
+    return rows, table([{**{field: row[field] for field in ("name", "about", "needs")}, "classes": _few(row["classes"])} for row in rows])
+
+
+def convert(args: argparse.Namespace) -> Answer:
+    """Write a data set in another form."""
+    from detection_core.data.load import load_dataset
+    from detection_core.data.writers import write_form
+
+    dataset = load_dataset(args.dataset, cache_dir=default_cache(), options={"keep_splits": True} if args.keep_splits else None)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_form(dataset, args.form, args.out)
+    images = {split: counts.images for split, counts in dataset.summary().items()}
+    document = {"path": str(args.out), "form": args.form, "classes": dataset.classes, "images": images, "report": dataset.report.to_dict()}
+    shown = {"path": document["path"], "classes": _few(dataset.classes), **{f"images {split}": count for split, count in images.items()}}
+    return document, listing(shown | {"problems found": sum(dataset.report.counts.values())})
+
+
+def assignment(args: argparse.Namespace) -> Answer:
+    """Say which ground truth a detector could learn."""
+    from detection_core.operations.assignment import assignment_of
+
+    options = _json_file(args.recipe).get("model_options") if args.recipe else None
+    report = assignment_of(args.model, _boxes(args), input_size=args.input_size, options=options)
+    counted = {"all": report.total, **report.by_size, **{f"{side} px at the input": found for side, found in report.by_side.items()}}
+    levels = [level.to_dict() for level in report.levels]
+    shown = [{name: value for name, value in level.items() if name != "positives_by_size"} for level in levels]
+    sizes = table([{"size": name, **found.to_dict()} for name, found in counted.items()])
+    return report.to_dict(), "\n\n".join(part for part in (sizes, table(shown), report.advice) if part)
+
+
+def fit_anchors(args: argparse.Namespace) -> Answer:
+    """Propose anchors for a data set."""
+    from detection_core.operations.assignment import anchors_for
+
+    proposal = anchors_for(args.model, _boxes(args), input_size=args.input_size, seed=args.seed)
+    options = proposal.options.given()
+    shown = {f"{when} {name}": value for when in ("before", "after") for name, value in getattr(proposal, when).to_dict().items()}
+    return {**proposal.to_dict(), "options": options}, listing(shown) + "\n\n" + json.dumps({"model_options": options})
+
+
+def _boxes(args: argparse.Namespace) -> Any:
+    from detection_core.data.load import load_dataset
+    from detection_core.operations.assignment import split_boxes
+
+    return split_boxes(load_dataset(args.dataset, cache_dir=default_cache()).require_split(args.split), args.split)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])} and {len(names) - 5} more"
 
 
 def probe(args: argparse.Namespace) -> Answer:
@@ -78,6 +126,26 @@ def probe(args: argparse.Namespace) -> Answer:
     shown = {name: environment[name] for name in ("cpu", "cores", "memory_gb", "device_name", "os", "python")}
     backends = {entry["name"]: ", ".join(entry["devices"]) or f"no: {entry['reason']}" for entry in document["backends"]}
     return document, listing(shown | backends)
+
+
+def import_model(args: argparse.Namespace) -> Answer:
+    """Make a model out of a file from elsewhere."""
+    spec = {
+        "kind": "import_model",
+        "file": _file(args.file),
+        "classes": _class_names(args.classes),
+        "class_map": _class_map(args.class_map),
+        "mean": _three_numbers("--mean", args.mean),
+        "std": _three_numbers("--std", args.std),
+        **{name: getattr(args, name) for name in ("layout", "name", "input_height", "input_width", "resize", "channel_order")},
+        **{name: getattr(args, name) for name in ("nms_thresh", "licence", "threads")},
+    }
+    document = _do(spec, args).to_dict()
+    document["path"] = str(args.out / document["path"])
+    manifest = document["manifest"]
+    return document, listing(
+        {"path": document["path"], "sha256": document["sha256"], "params_m": manifest["params_m"], **manifest["input"]}
+    )
 
 
 def train(args: argparse.Namespace) -> Answer:
@@ -110,7 +178,18 @@ def export(args: argparse.Namespace) -> Answer:
 def evaluate(args: argparse.Namespace) -> Answer:
     """Measure accuracy."""
     document = _do(_evaluate_spec(args), args).to_dict()
-    return document["metrics"] | document, listing(document["metrics"])
+    return document["metrics"] | document, listing(document["metrics"] | _shown_card(document["accuracy"]))
+
+
+def _shown_card(card: dict[str, Any]) -> dict[str, str]:
+    """The interval of AP and the operating point, in words."""
+    shown = {}
+    if (drawn := card["bootstrap"]) and (ap := drawn["intervals"]["ap"]):
+        shown["ap 95%"] = f"{short(ap['low'])} to {short(ap['high'])}, {drawn['draws']} draws of {drawn['units']} {drawn['unit']}s"
+    if point := card["operating_point"]:
+        shown["score_thresh"] = f"{short(point['score_thresh'])}, largest F1 on {point['chosen_on']}"
+        shown |= {name: short(point[name]) for name in ("precision", "recall", "f1", "false_positives_per_image", "small_recall")}
+    return shown
 
 
 def benchmark(args: argparse.Namespace) -> Answer:
@@ -127,6 +206,15 @@ def benchmark(args: argparse.Namespace) -> Answer:
     return document, listing(
         shown | {"fps": document["fps"], "samples": document["samples"], "flags": ", ".join(document["flags"]) or "none"}
     )
+
+
+def bundle(args: argparse.Namespace) -> Answer:
+    """Pack a finished job for a site."""
+    from detection_core.operations.bundle import write_bundle
+
+    index = write_bundle(args.folder, args.out, spec_path=args.spec)
+    document = {"path": str(args.out), "kind": index.kind, "key": index.key, "files": [file.path for file in index.files]}
+    return document, listing({**document, "files": ", ".join(document["files"])})
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -170,6 +258,38 @@ def _weights(args: argparse.Namespace) -> dict[str, str] | None:
     return _file(args.weights) if args.weights else None
 
 
+def _class_names(told: str) -> list[str]:
+    """Names one a line in a file, or after commas."""
+    path = Path(told)
+    if "," not in told and path.is_file():
+        try:
+            return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError):
+            raise InvalidInput(f"{told} is not a text file of class names, one a line; correct the path") from None
+    if "," not in told and (path.suffix or "/" in told):
+        raise InvalidInput(f"there is no file {told} with class names; correct the path, or give names with commas between them")
+    return [name.strip() for name in told.split(",")]
+
+
+def _class_map(pairs: list[str]) -> dict[str, str]:
+    named = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    if wrong := [pair for pair in pairs if "=" not in pair]:
+        raise InvalidInput(f"--class-map is {wrong[0]!r}; write it as FILE_NAME=DATA_SET_NAME")
+    return named
+
+
+def _three_numbers(option: str, told: str | None) -> list[float] | None:
+    if told is None:
+        return None
+    try:
+        numbers = [float(part) for part in told.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 3:
+        raise InvalidInput(f"{option} is {told!r}; give three numbers with commas, for values 0..1, such as 0.485,0.456,0.406")
+    return numbers
+
+
 def _json_file(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_bytes())
@@ -196,10 +316,11 @@ def _saved_state(folder: Path) -> Path:
 
 def _evaluate_spec(args: argparse.Namespace) -> dict[str, Any]:
     model = args.checkpoint or args.artifact
-    if args.ground_truth and args.predictions and not model:
-        return {"kind": "score", "ground_truth": _file(args.ground_truth), "predictions": _file(args.predictions)}
+    if args.predictions and not model and bool(args.ground_truth) != bool(args.dataset):
+        truth = {"ground_truth": _file(args.ground_truth)} if args.ground_truth else {"dataset": _file(args.dataset), "split": args.split}
+        return {"kind": "score", **truth, "predictions": _file(args.predictions), "threads": args.threads}
     if args.ground_truth or args.predictions or not model or not args.dataset:
-        raise InvalidInput("give --checkpoint or --artifact with --dataset, or --ground-truth with --predictions")
+        raise InvalidInput("give --checkpoint or --artifact with --dataset, or --predictions with either --ground-truth or --dataset")
     return {
         "kind": "evaluate",
         "artifact": _file(model),
@@ -218,13 +339,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m detection_core", description="Train, export, evaluate and time object detectors.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _command(commands, "models", models, "list the detectors")
-    _command(commands, "datasets", datasets, "list the built-in data sets")
+    _command(commands, "datasets", datasets, "list the data sets that need no upload")
     _command(commands, "probe", probe, "say what this machine is and can run")
+    _add_import_model(_command(commands, "import-model", import_model, "make a model out of a file that was trained elsewhere"))
     _add_train(_command(commands, "train", train, "train a detector"))
     _add_export(_command(commands, "export", export, "turn a checkpoint into a file for another runtime"))
     _add_evaluate(_command(commands, "evaluate", evaluate, "measure accuracy of a model file, or score a COCO results file"))
     _add_benchmark(_command(commands, "benchmark", benchmark, "measure end-to-end latency"))
     _add_run(_command(commands, "run", _run, "do the job of a spec file, as a worker does"))
+    _add_convert(_command(commands, "convert", convert, "write a data set in COCO, YOLO or VOC form"))
+    _add_assignment(_command(commands, "assignment", assignment, "say which ground truth a detector could learn"))
+    _add_fit_anchors(_command(commands, "fit-anchors", fit_anchors, "propose anchors for a data set, as model_options of a recipe"))
+    _add_bundle(_command(commands, "bundle", bundle, "pack a finished job, to bring its result to a site"))
     return parser
 
 
@@ -233,6 +359,26 @@ def _command(commands: Any, name: str, answer: Callable[[argparse.Namespace], An
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output, all else on standard error")
     parser.set_defaults(answer=answer, out=None)
     return parser
+
+
+def _add_import_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--file", required=True, metavar="FILE", help="an .onnx file, or FastestDet's .pth")
+    parser.add_argument("--layout", required=True, help="yolox, nanodet, anchor_free, end_to_end or fastestdet: see docs/models.md")
+    parser.add_argument("--name", required=True, metavar="NAME", help="what the model is called: a-z, 0-9, '.', '_', '-'")
+    parser.add_argument("--classes", required=True, metavar="FILE|A,B,C", help="class names in the order of the outputs")
+    parser.add_argument(
+        "--class-map", action="append", default=[], metavar="OLD=NEW", help="give a class the name data sets use (repeatable)"
+    )
+    parser.add_argument("--input-height", type=int, metavar="PX", help="where the graph leaves it open")
+    parser.add_argument("--input-width", type=int, metavar="PX", help="where the graph leaves it open")
+    parser.add_argument("--resize", help="letterbox or stretch; by default the layout's, as all that follows")
+    parser.add_argument("--channel-order", help="rgb or bgr")
+    parser.add_argument("--mean", metavar="A,B,C", help="of values 0..1, in the order of the channels")
+    parser.add_argument("--std", metavar="A,B,C", help="of values 0..1, in the order of the channels")
+    parser.add_argument("--nms-thresh", type=float, metavar="T")
+    parser.add_argument("--licence", default="not told", metavar="NAME")
+    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
@@ -263,8 +409,8 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--checkpoint", metavar="FILE", help="a .safetensors file; runs with eager")
     model.add_argument("--artifact", metavar="FILE", help="an exported file; .onnx runs with onnxruntime")
     _add_measured(parser, dataset_required=False)
-    parser.add_argument("--ground-truth", metavar="GT.json", help="COCO ground truth, to score --predictions without a model")
-    parser.add_argument("--predictions", metavar="DT.json", help="COCO results (.json or .json.gz)")
+    parser.add_argument("--ground-truth", metavar="GT.json", help="COCO ground truth of --predictions, in place of --dataset")
+    parser.add_argument("--predictions", metavar="DT.json", help="COCO results (.json or .json.gz) to score without a model")
 
 
 def _add_benchmark(parser: argparse.ArgumentParser) -> None:
@@ -281,6 +427,36 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--inputs", type=Path, metavar="DIR", help="folder with the input files, best named by their sha256")
     parser.add_argument("--lifeline", action="store_true", help="end when standard input ends")
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    _add_dataset(parser, required=True)
+    parser.add_argument("--form", required=True, choices=("coco", "yolo", "voc"))
+    parser.add_argument("--keep-splits", action="store_true", help="make no splits that the data does not name")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.tar")
+
+
+def _add_assignment(parser: argparse.ArgumentParser) -> None:
+    _add_assigned(parser)
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="JSON of a recipe, whose model_options name other anchors")
+
+
+def _add_fit_anchors(parser: argparse.ArgumentParser) -> None:
+    _add_assigned(parser)
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+
+
+def _add_assigned(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, metavar="NAME")
+    _add_dataset(parser, required=True)
+    parser.add_argument("--input-size", type=int, metavar="PX", help="side of the network's input (default: the detector's own)")
+    parser.add_argument("--split", default="train", help="train, val or test (default train)")
+
+
+def _add_bundle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the --out folder of the job")
+    parser.add_argument("--spec", type=Path, metavar="SPEC.json", help="the spec that was run (default: DIR/spec.json)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.tar")
 
 
 def _add_measured(parser: argparse.ArgumentParser, *, dataset_required: bool) -> None:

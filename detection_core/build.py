@@ -17,12 +17,15 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from detection_core.catalogue.detectors import DETECTORS
+from detection_core.catalogue.layouts import LAYOUTS
 from detection_core.catalogue.specs import Detector
 from detection_core.models.adapter import DetectorAdapter
 from detection_core.schemas.base import InvalidInput, explain
 from detection_core.schemas.manifest import InputPolicy, Manifest, Postprocessing
 
 MANIFEST_KEY = "paretobox_manifest"
+# Options of a catalogue entry that belong to its input, not to its adapter.
+POLICY_OPTIONS = ("mean", "std", "channel_order")
 
 
 def find_detector(name: str) -> Detector:
@@ -50,13 +53,20 @@ def build_adapter(
     if not classes:
         raise InvalidInput(f"{name} needs at least one class; the data set names none")
     side = input_size or detector.input_size
-    policy = InputPolicy.parse({"height": side, "width": side, "resize": detector.resize, **_normalisation(detector)})
-    return _make_adapter(detector, classes, policy, {**_own_options(detector), **(options or {})})
+    policy = InputPolicy.parse({"height": side, "width": side, "resize": detector.resize, **_own_policy(detector)})
+    return _make_adapter(detector.builder, name, classes, policy, {**_own_options(detector), **(options or {})})
 
 
 def adapter_from_manifest(manifest: Manifest) -> DetectorAdapter:
-    """Return the adapter that the file of `manifest` was made with; raises InvalidInput where the catalogue does not know it."""
-    return _make_adapter(find_detector(manifest.model), manifest.classes, manifest.input, manifest.options)
+    """Return the adapter that the file of `manifest` was made with; raises InvalidInput where the catalogue does not know it.
+
+    A file from elsewhere has a name of its own: there the family is one of LAYOUTS and tells the adapter.
+    """
+    if manifest.family in LAYOUTS and manifest.model not in DETECTORS:
+        builder = LAYOUTS[manifest.family].builder
+    else:
+        builder = find_detector(manifest.model).builder
+    return _make_adapter(builder, manifest.model, manifest.classes, manifest.input, manifest.options)
 
 
 def make_manifest(
@@ -155,7 +165,7 @@ def read_manifest(path: Path) -> Manifest:
         raise InvalidInput(f"there is no model file {path}; correct the path")
     with path.open("rb") as file:
         head = file.read(8)
-    if _is_pickle(head):
+    if is_pickle(head):
         raise InvalidInput(f"{path.name} is a pickle (.pt, .pth), and opening one can run any code; give a .safetensors or an .onnx file")
     metadata = _safetensors_metadata(path) if _is_safetensors(path, head) else _onnx_metadata(path)
     if MANIFEST_KEY not in metadata:
@@ -163,28 +173,30 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest.parse(metadata[MANIFEST_KEY])
 
 
-def _make_adapter(detector: Detector, classes: tuple[str, ...], policy: InputPolicy, options: dict[str, Any]) -> DetectorAdapter:
-    module, _, attribute = detector.builder.partition(":")
+def _make_adapter(builder: str, name: str, classes: tuple[str, ...], policy: InputPolicy, options: dict[str, Any]) -> DetectorAdapter:
+    module, _, attribute = builder.partition(":")
     adapter_type = getattr(importlib.import_module(module), attribute)
     known = {field.name for field in fields(adapter_type)} - {"name", "classes", "input"}
     if unknown := sorted(set(options) - known):
-        raise InvalidInput(f"{detector.name} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+        remedy = f"it has {', '.join(sorted(known))}" if known else "it has none"
+        raise InvalidInput(f"{name} has no option {', '.join(unknown)}; {remedy}")
     try:
-        return TypeAdapter(adapter_type).validate_python({**options, "name": detector.name, "classes": tuple(classes), "input": policy})
+        return TypeAdapter(adapter_type).validate_python({**options, "name": name, "classes": tuple(classes), "input": policy})
     except ValidationError as error:
-        raise InvalidInput(explain(error, what=f"options of {detector.name}")) from None
+        raise InvalidInput(explain(error, what=f"options of {name}")) from None
 
 
 def _own_options(detector: Detector) -> dict[str, Any]:
-    return {key: value for key, value in detector.options.items() if key not in ("mean", "std")}
+    return {key: value for key, value in detector.options.items() if key not in POLICY_OPTIONS}
 
 
-def _normalisation(detector: Detector) -> dict[str, Any]:
-    return {key: detector.options[key] for key in ("mean", "std") if key in detector.options}
+def _own_policy(detector: Detector) -> dict[str, Any]:
+    return {key: detector.options[key] for key in POLICY_OPTIONS if key in detector.options}
 
 
-def _is_pickle(head: bytes) -> bool:
-    """torch.save writes a zip; older ones and plain pickles begin with the protocol byte."""
+def is_pickle(head: bytes) -> bool:
+    """Say whether a file that begins with `head` (8 bytes) is one: torch.save writes a zip; older ones and plain pickles begin with the
+    protocol byte."""
     return head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"))
 
 

@@ -46,6 +46,15 @@ FAMILIES: dict[str, Family] = {
                 "a centre-ness score turns down boxes told from near an edge."
             ),
         ),
+        Family(
+            name="fastestdet",
+            title="FastestDet",
+            colour=8,
+            how_it_works=(
+                "One stage without anchors on a single grid of stride 16, over which three scales are laid. Each cell tells one box, "
+                "an objectness and one class; with a quarter of a million parameters it is among the smallest detectors there are."
+            ),
+        ),
     )
 }
 
@@ -94,6 +103,19 @@ _FCOS: dict[str, Any] = {
     "paper": "Tian et al., FCOS: Fully Convolutional One-Stage Object Detection, 2019",
     "paper_url": "https://arxiv.org/abs/1904.01355",
     "nms_thresh": 0.6,
+}
+_FASTESTDET: dict[str, Any] = {
+    "family": "fastestdet",
+    "stages": "one",
+    "imbalance_remedy": "objectness with a fixed share for background",
+    "anchors": False,
+    "multi_scale": False,
+    "builder": "detection_core.models.fastestdet:FastestDetAdapter",
+    "resize": "stretch",
+    "paper": "FastestDet, a project without a paper, 2022",
+    "paper_url": "https://github.com/dog-qiuqiu/FastestDet",
+    "licence": "BSD-3-Clause",
+    "nms_thresh": 0.45,
 }
 # In the sizes that torchvision publishes; its code is under the BSD licence.
 _PUBLISHED: dict[str, Any] = {"licence": "BSD-3-Clause", "recipe": {"lr": 2e-4}}
@@ -282,6 +304,17 @@ DETECTORS: dict[str, Detector] = {
             published_ap=0.213,
             **_SSD,
             **_PUBLISHED,
+        ),
+        Detector(
+            name="fastestdet",
+            title="FastestDet",
+            input_size=352,
+            # As its published weights expect: BGR values 0..1.
+            options={"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "channel_order": "bgr"},
+            params_m=0.244,
+            macs_g=0.121,
+            published_ap=0.130,
+            **_FASTESTDET,
         ),
     )
 }

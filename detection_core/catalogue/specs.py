@@ -43,7 +43,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class Family:
-    """A detector family: what its pages say and which colour slot (0..7, Okabe-Ito order) it keeps everywhere."""
+    """A detector family: what its pages say and which colour slot (0..7 in Okabe-Ito order, then 8..10) it keeps everywhere."""
 
     name: str
     title: str
@@ -52,8 +52,30 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Download:
+    """One file of a data set on the network: its address, its size in bytes and what is published of its content.
+
+    With `sha256` or `md5` the file is checked against it. Without both its sha256 is recorded at the first download and shown, and a
+    later download must give the same. `size` is None where nobody tells it.
+    """
+
+    url: str
+    size: int | None
+    sha256: str | None = None
+    md5: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the file's name."""
+        return self.url.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
 class BuiltinDataset:
-    """A data set that the project can make by itself or takes out of an installed package."""
+    """A data set that the project can make by itself, takes out of a package, or downloads (`downloads`; only a job does that).
+
+    Of what is downloaded only members whose name `keep` (a regular expression) finds are unpacked; `reader` reads them.
+    """
 
     name: str
     title: str
@@ -62,6 +84,14 @@ class BuiltinDataset:
     source: str
     about: str
     needs: str | None = None
+    downloads: tuple[Download, ...] = ()
+    keep: str = ""
+    reader: Literal["", "coco", "voc", "penn-fudan"] = ""
+
+    @property
+    def download_bytes(self) -> int:
+        """Return the size of everything that would be downloaded, as far as it is known."""
+        return sum(download.size or 0 for download in self.downloads)
 
 
 @dataclass(frozen=True)

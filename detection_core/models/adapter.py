@@ -7,8 +7,10 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
+from detection_core.assignment.layouts import RULES, AnchorOptions, AnchorRule, PerLevel, check_anchors
 from detection_core.nn.postprocess import Detections
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.manifest import InputPolicy
@@ -80,6 +82,39 @@ def refuse_compact_options(name: str, **options: object) -> None:
     for option, value in options.items():
         if value is not None:
             raise InvalidInput(f"{name} has a published size, so it takes no option '{option}'; leave it out or use a compact variant")
+
+
+class HasAnchors(Protocol):
+    """An adapter whose anchors are options."""
+
+    @property
+    def name(self) -> str:
+        """The catalogue name."""
+
+    @property
+    def variant(self) -> str:
+        """Which of the family's networks."""
+
+    @property
+    def anchor_sizes(self) -> PerLevel | None:
+        """In pixels for each level; None takes the variant's."""
+
+    @property
+    def aspect_ratios(self) -> PerLevel | None:
+        """Height / width for each level; None takes the variant's."""
+
+
+def checked_anchors(adapter: HasAnchors, family: str) -> dict[str, Any]:
+    """Return the anchors that were given, as a manifest holds them; raises InvalidInput where the network cannot have them."""
+    check_anchors(adapter.name, family, adapter.variant, adapter.anchor_sizes, adapter.aspect_ratios)
+    return dict(AnchorOptions(anchor_sizes=adapter.anchor_sizes, aspect_ratios=adapter.aspect_ratios).given())
+
+
+def anchor_generator(family: str, variant: str, sizes: PerLevel | None, ratios: PerLevel | None) -> AnchorGenerator:
+    """Return torchvision's generator of the anchors of a variant, or of those given."""
+    rule = RULES[family, variant]
+    assert isinstance(rule, AnchorRule)
+    return AnchorGenerator(sizes or rule.sizes, ratios or rule.ratios)
 
 
 def as_image_list(images: Tensor) -> ImageList:

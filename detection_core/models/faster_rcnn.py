@@ -19,9 +19,19 @@ from torchvision.models.detection import (
 )
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import MultiScaleRoIAlign, batched_nms, clip_boxes_to_image
 
-from detection_core.models.adapter import RawOutputs, Target, as_image_list, refuse_compact_options, split_decay
+from detection_core.assignment.layouts import PerLevel
+from detection_core.models.adapter import (
+    RawOutputs,
+    Target,
+    anchor_generator,
+    as_image_list,
+    checked_anchors,
+    refuse_compact_options,
+    split_decay,
+)
 from detection_core.nn.backbones import resnet_fpn
 from detection_core.nn.postprocess import Detections, take_detections
 from detection_core.schemas.manifest import InputPolicy
@@ -46,6 +56,8 @@ class FasterRcnnAdapter:
     The number of proposals depends on the image, so NMS stays inside the graph. Raw outputs, at most 100 an image, best first and
     not yet thresholded: `boxes` [N, n, 4] xyxy in network-input pixels, `scores` [N, n], `labels` [N, n] 0-based. With several images
     the shorter lists are filled up with score -1.
+
+    `anchor_sizes` (pixels) and `aspect_ratios` (height / width), for each level, take the place of the proposal network's own.
     """
 
     name: str
@@ -57,6 +69,8 @@ class FasterRcnnAdapter:
     nms_thresh: Annotated[float, Field(gt=0, lt=1)] = 0.5
     proposals: Annotated[int, Field(ge=10, le=2000)] | None = None
     box_samples: Annotated[int, Field(ge=8, le=1024)] | None = None
+    anchor_sizes: PerLevel | None = None
+    aspect_ratios: PerLevel | None = None
 
     output_names: ClassVar[tuple[str, ...]] = ("boxes", "scores", "labels")
     nms_in_graph: ClassVar[bool] = True
@@ -64,10 +78,11 @@ class FasterRcnnAdapter:
     def __post_init__(self) -> None:
         if self.variant in PUBLISHED:
             refuse_compact_options(self.name, proposals=self.proposals, box_samples=self.box_samples)
+        checked_anchors(self, "faster_rcnn")
 
     @property
     def options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {"variant": self.variant, "nms_thresh": self.nms_thresh}
+        options: dict[str, Any] = {"variant": self.variant, "nms_thresh": self.nms_thresh} | checked_anchors(self, "faster_rcnn")
         if self.variant in PUBLISHED:
             return options
         return options | {"proposals": self._proposals, "box_samples": self._box_samples}
@@ -82,10 +97,7 @@ class FasterRcnnAdapter:
 
     def build(self) -> FasterRCNN:
         outputs = len(self.classes) + 1
-        if self.variant in PUBLISHED:
-            # A threshold on proposals (0.05 in the MobileNet builders) can leave none on an empty image, and no graph runs on none.
-            return PUBLISHED[self.variant](weights=None, weights_backbone=None, num_classes=outputs, rpn_score_thresh=0.0)
-        return self._build_compact(outputs)
+        return self._build_published(outputs) if self.variant in PUBLISHED else self._build_compact(outputs)
 
     def loss(self, model: FasterRCNN, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         image_list = as_image_list(images)
@@ -141,6 +153,18 @@ class FasterRcnnAdapter:
     def param_groups(self, model: FasterRCNN, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         return split_decay(model, lr, weight_decay)
 
+    def _build_published(self, outputs: int) -> FasterRCNN:
+        # A threshold on proposals (0.05 in the MobileNet builders) can leave none on an empty image, and no graph runs on none.
+        model = PUBLISHED[self.variant](weights=None, weights_backbone=None, num_classes=outputs, rpn_score_thresh=0.0)
+        if self.anchor_sizes is None and self.aspect_ratios is None:
+            return model
+        before = model.rpn.anchor_generator.num_anchors_per_location()[0]
+        model.rpn.anchor_generator = self._generator()
+        per_place = model.rpn.anchor_generator.num_anchors_per_location()[0]
+        if per_place != before:
+            model.rpn.head = RPNHead(model.backbone.out_channels, per_place, conv_depth=2 if self.variant.endswith("_v2") else 1)
+        return model
+
     def _build_compact(self, outputs: int) -> FasterRCNN:
         backbone = resnet_fpn(self.variant.removesuffix("_fpn"))
         # Levels change at 64 px instead of 224 (FPN, section 4.2), since inputs are a quarter as large.
@@ -148,7 +172,7 @@ class FasterRcnnAdapter:
         features, width = backbone.out_channels * 7 * 7, 256
         return FasterRCNN(
             backbone,
-            rpn_anchor_generator=AnchorGenerator(((16,), (32,), (64,), (128,)), ((0.5, 1.0, 2.0),) * 4),
+            rpn_anchor_generator=self._generator(),
             rpn_pre_nms_top_n_train=500,
             rpn_pre_nms_top_n_test=500,
             rpn_post_nms_top_n_train=self._proposals,
@@ -159,6 +183,9 @@ class FasterRcnnAdapter:
             box_predictor=FastRCNNPredictor(width, outputs),
             box_batch_size_per_image=self._box_samples,
         )
+
+    def _generator(self) -> AnchorGenerator:
+        return anchor_generator("faster_rcnn", self.variant, self.anchor_sizes, self.aspect_ratios)
 
     def _select(self, boxes: Tensor, scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """Rank the pairs of proposal and class of one image, run NMS within each class, keep the best.

@@ -15,6 +15,7 @@ from torchvision.models.detection._utils import BoxLinearCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
 
+from detection_core.assignment.layouts import RULES, PointRule
 from detection_core.models.adapter import RawOutputs, Target, feature_shapes, fixed_anchors, refuse_compact_options, split_decay
 from detection_core.nn.backbones import resnet_fpn
 from detection_core.nn.postprocess import Detections, select_detections
@@ -110,8 +111,9 @@ class FcosAdapter:
 
     def _points(self) -> AnchorGenerator:
         """One square of the stride's size at each place: its centre is the point of the paper, its side tells the level."""
-        strides = (8, 16, 32, 64, 128) if self._published else (8, 16, 32, 64)
-        return AnchorGenerator(tuple((stride,) for stride in strides), ((1.0,),) * len(strides))
+        rule = RULES["fcos", self.variant]
+        assert isinstance(rule, PointRule)
+        return AnchorGenerator(tuple((side,) for side in rule.sides), ((1.0,),) * len(rule.sides))
 
     @cached_property
     def _shapes(self) -> list[tuple[int, int]]:

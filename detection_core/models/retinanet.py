@@ -15,7 +15,17 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
 
-from detection_core.models.adapter import RawOutputs, Target, feature_shapes, fixed_anchors, refuse_compact_options, split_decay
+from detection_core.assignment.layouts import PerLevel
+from detection_core.models.adapter import (
+    RawOutputs,
+    Target,
+    anchor_generator,
+    checked_anchors,
+    feature_shapes,
+    fixed_anchors,
+    refuse_compact_options,
+    split_decay,
+)
 from detection_core.nn.backbones import resnet_fpn
 from detection_core.nn.postprocess import Detections, select_detections
 from detection_core.schemas.manifest import InputPolicy
@@ -29,6 +39,8 @@ COMPACT_HEAD_CONVS = 2
 class RetinaNetAdapter:
     """RetinaNet in torchvision's published sizes, or compact: ResNet-10 or -18, pyramid P3 to P6, light heads, anchors from 16 px.
 
+    `anchor_sizes` (pixels) and `aspect_ratios` (height / width), for each level, take the place of the variant's own (section 4).
+
     Raw outputs: `cls_logits` [N, anchors, classes], `bbox_regression` [N, anchors, 4] (centre shift and log size).
     """
 
@@ -37,6 +49,8 @@ class RetinaNetAdapter:
     input: InputPolicy
     variant: Literal["resnet10_fpn", "resnet18_fpn", "resnet50_fpn", "resnet50_fpn_v2"]
     head_convs: Annotated[int, Field(ge=1, le=4)] | None = None
+    anchor_sizes: PerLevel | None = None
+    aspect_ratios: PerLevel | None = None
 
     output_names: ClassVar[tuple[str, ...]] = ("cls_logits", "bbox_regression")
     nms_in_graph: ClassVar[bool] = False
@@ -44,10 +58,12 @@ class RetinaNetAdapter:
     def __post_init__(self) -> None:
         if self._published:
             refuse_compact_options(self.name, head_convs=self.head_convs)
+        checked_anchors(self, "retinanet")
 
     @property
     def options(self) -> dict[str, Any]:
-        return {"variant": self.variant} | ({} if self._published else {"head_convs": self._head_convs})
+        own = {} if self._published else {"head_convs": self._head_convs}
+        return {"variant": self.variant} | own | checked_anchors(self, "retinanet")
 
     @property
     def _published(self) -> bool:
@@ -59,7 +75,7 @@ class RetinaNetAdapter:
 
     def build(self) -> RetinaNet:
         if self._published:
-            return PUBLISHED[self.variant](weights=None, weights_backbone=None, num_classes=len(self.classes))
+            return self._build_published()
         backbone, generator = resnet_fpn(self.variant.removesuffix("_fpn")), self._generator()
         anchors_per_place = generator.num_anchors_per_location()[0]
         head = RetinaNetHead(backbone.out_channels, anchors_per_place, len(self.classes), norm_layer=_group_norm)
@@ -109,11 +125,21 @@ class RetinaNetAdapter:
     def param_groups(self, model: RetinaNet, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         return split_decay(model, lr, weight_decay)
 
+    def _build_published(self) -> RetinaNet:
+        model = PUBLISHED[self.variant](weights=None, weights_backbone=None, num_classes=len(self.classes))
+        if self.anchor_sizes is None and self.aspect_ratios is None:
+            return model
+        model.anchor_generator = self._generator()
+        per_place = model.anchor_generator.num_anchors_per_location()[0]
+        if per_place != model.head.classification_head.num_anchors:
+            newer = self.variant.endswith("_v2")
+            norm_layer = _group_norm if newer else None
+            model.head = RetinaNetHead(model.backbone.out_channels, per_place, len(self.classes), norm_layer=norm_layer)
+            model.head.regression_head._loss_type = "giou" if newer else "l1"
+        return model
+
     def _generator(self) -> AnchorGenerator:
-        """Three octave parts times three ratios at each place (section 4); the compact pyramid starts at 16 px instead of 32."""
-        bases = (32, 64, 128, 256, 512) if self._published else (16, 32, 64, 128)
-        sizes = tuple((base, int(base * 2 ** (1 / 3)), int(base * 2 ** (2 / 3))) for base in bases)
-        return AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
+        return anchor_generator("retinanet", self.variant, self.anchor_sizes, self.aspect_ratios)
 
     @cached_property
     def _anchors(self) -> Tensor:

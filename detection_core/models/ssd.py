@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import ssd300_vgg16, ssdlite320_mobilenet_v3_large
-from torchvision.models.detection._utils import BoxCoder
+from torchvision.models.detection._utils import BoxCoder, retrieve_out_channels
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
-from torchvision.models.detection.ssd import SSD
+from torchvision.models.detection.ssd import SSD, SSDHead
+from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import box_iou
 
-from detection_core.models.adapter import RawOutputs, Target, feature_shapes, fixed_anchors, split_decay
+from detection_core.assignment.layouts import RULES, AnchorOptions, DefaultBoxRule, PerLevel, default_box_shapes
+from detection_core.models.adapter import RawOutputs, Target, checked_anchors, feature_shapes, fixed_anchors, split_decay
 from detection_core.nn.backbones import ResNetScales
 from detection_core.nn.postprocess import Detections, select_detections
 from detection_core.schemas.base import InvalidInput
@@ -31,12 +33,17 @@ class SsdAdapter:
     """SSD300 and SSDlite in torchvision's published sizes, or compact: five scales from a ResNet-10 or -18, boxes from 7 % of the image.
 
     Raw outputs: `cls_logits` [N, anchors, 1 + classes] (softmax, 0 is background), `bbox_regression` [N, anchors, 4].
+
+    `anchor_sizes` (pixels) with `aspect_ratios` (height / width), for each level, take the place of the variant's default boxes: every
+    size in every ratio around the middle of each cell.
     """
 
     name: str
     classes: tuple[str, ...]
     input: InputPolicy
     variant: Literal["resnet10", "resnet18", "300_vgg16", "lite320_mobilenet_v3_large"]
+    anchor_sizes: PerLevel | None = None
+    aspect_ratios: PerLevel | None = None
 
     output_names: ClassVar[tuple[str, ...]] = ("cls_logits", "bbox_regression")
     nms_in_graph: ClassVar[bool] = False
@@ -44,15 +51,16 @@ class SsdAdapter:
     def __post_init__(self) -> None:
         if self.variant == "300_vgg16" and min(self.input.height, self.input.width) < VGG_SMALLEST_INPUT:
             raise InvalidInput(f"{self.name} needs an input of at least {VGG_SMALLEST_INPUT} px; raise 'input_size' or leave it out")
+        checked_anchors(self, "ssd")
 
     @property
     def options(self) -> dict[str, Any]:
-        return {"variant": self.variant}
+        return {"variant": self.variant} | checked_anchors(self, "ssd")
 
     def build(self) -> SSD:
         outputs = len(self.classes) + 1
         if self.variant in PUBLISHED:
-            return PUBLISHED[self.variant](weights=None, weights_backbone=None, num_classes=outputs)
+            return self._build_published(outputs)
         return SSD(ResNetScales(self.variant), self._generator(), (self.input.height, self.input.width), outputs)
 
     def loss(self, model: SSD, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
@@ -105,18 +113,43 @@ class SsdAdapter:
             return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
         return model.proposal_matcher(box_iou(boxes, anchors))
 
-    def _generator(self) -> DefaultBoxGenerator:
+    def _build_published(self, outputs: int) -> SSD:
+        model = PUBLISHED[self.variant](weights=None, weights_backbone=None, num_classes=outputs)
+        if self.anchor_sizes is None:
+            return model
+        model.anchor_generator = self._generator()
+        per_place = model.anchor_generator.num_anchors_per_location()
+        channels = retrieve_out_channels(model.backbone, (self.input.width, self.input.height))
         if self.variant == "300_vgg16":
-            # The steps are those of the published 300 px; another size spreads its boxes evenly instead.
-            steps = [8, 16, 32, 64, 100, 300] if (self.input.height, self.input.width) == (300, 300) else None
-            ratios = [[2], [2, 3], [2, 3], [2, 3], [2], [2]]
-            return DefaultBoxGenerator(ratios, scales=[0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05], steps=steps)
-        if self.variant == "lite320_mobilenet_v3_large":
-            return DefaultBoxGenerator([[2, 3] for _ in range(6)], min_ratio=0.2, max_ratio=0.95)
-        return DefaultBoxGenerator([[2] for _ in range(5)], scales=[0.07, 0.14, 0.28, 0.5, 0.75, 1.0])
+            model.head = SSDHead(channels, per_place, outputs)
+        else:
+            model.head = SSDLiteHead(channels, per_place, outputs, partial(nn.BatchNorm2d, eps=0.001, momentum=0.03))
+        return model
+
+    def _generator(self) -> ShapedBoxes:
+        rule, height, width = RULES["ssd", self.variant], self.input.height, self.input.width
+        assert isinstance(rule, DefaultBoxRule)
+        options = AnchorOptions(anchor_sizes=self.anchor_sizes, aspect_ratios=self.aspect_ratios)
+        # The published steps are those of the published input; another size spreads its boxes evenly instead.
+        steps = list(rule.steps) if rule.steps and (height, width) == (rule.steps_side, rule.steps_side) else None
+        return ShapedBoxes(
+            [torch.from_numpy(level) for level in default_box_shapes(rule, height=height, width=width, options=options)], steps
+        )
 
     @cached_property
     def _anchors(self) -> Tensor:
         with torch.device("meta"):
             shapes = feature_shapes(self.build().backbone, self.input)
         return fixed_anchors(self._generator(), shapes, self.input)
+
+
+class ShapedBoxes(DefaultBoxGenerator):
+    """Default boxes of given shapes: for each level [boxes at a place, 2], width and height relative to the input."""
+
+    def __init__(self, shapes: Sequence[Tensor], steps: list[int] | None) -> None:
+        super().__init__([[] for _ in shapes], scales=[1.0] * (len(shapes) + 1), steps=steps)
+        self._wh_pairs = list(shapes)
+
+    def num_anchors_per_location(self) -> list[int]:
+        """Return the boxes at a place of each level."""
+        return [len(shapes) for shapes in self._wh_pairs]

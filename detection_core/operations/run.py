@@ -22,6 +22,7 @@ DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 75
 
 OPERATIONS: dict[str, str] = {
     "import": "detection_core.operations.import_dataset",
+    "import_model": "detection_core.operations.import_model",
     "train": "detection_core.operations.train",
     "export": "detection_core.operations.export",
     "evaluate": "detection_core.operations.evaluate",

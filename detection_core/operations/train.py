@@ -174,8 +174,11 @@ def _start_from(model: nn.Module, tensors: Mapping[str, Tensor], job: Job) -> No
     if not fitting:
         raise InvalidInput(f"none of the weights to start from fits {job.spec.model}; give a checkpoint of the same detector")
     model.load_state_dict(fitting, strict=False)
-    if left := len(own) - len(fitting):
-        job.context.events.warning(f"{left} of {len(own)} weights of {job.spec.model} are not in the checkpoint and start at random")
+    if left := [name for name in own if name not in fitting]:
+        shown = ", ".join(left[:4]) + (", ..." if len(left) > 4 else "")
+        job.context.events.warning(
+            f"{len(left)} of {len(own)} weights of {job.spec.model} are not in the checkpoint and start at random: {shown}"
+        )
 
 
 def _device(name: str) -> torch.device:

@@ -15,6 +15,7 @@ import pytest
 from detection_core.__main__ import main
 from detection_core.operations.run import THREAD_VARIABLES
 from tests.detection_core.evaluation.test_coco_files import ANNOTATION, ground_truth
+from tests.detection_core.foreign_graphs import constant_graph, saved, yolox_outputs
 from tests.detection_core.tiny import save_small_checkpoint, write_yolo
 
 ROOT = Path(__file__).parents[2]
@@ -134,12 +135,23 @@ def test_without_json_a_person_reads_a_table(coco_files, capfd):
     assert main(["evaluate", "--ground-truth", str(coco_files[0]), "--predictions", str(coco_files[1])]) == 0
     captured = capfd.readouterr()
     assert captured.out.splitlines()[0].split() == ["ap", "1"] and captured.out.splitlines()[3].split() == ["ap_small", "-"]
+    assert "ap 95%" in captured.out and "1 to 1, 1000 draws of 1 images" in captured.out
+    assert "0.5, largest F1 on the same images" in captured.out
+
+
+def test_a_results_file_is_scored_on_a_split_of_a_data_set(call, tmp_path):
+    data = write_yolo(tmp_path, splits=("val", "test"))
+    (tmp_path / "dt.json").write_text(json.dumps([{"file_name": "test-b.png", "category_id": 2, "bbox": [10, 50, 32, 40], "score": 0.5}]))
+    status, document = call("evaluate", "--dataset", data, "--split", "test", "--predictions", tmp_path / "dt.json")
+    assert status == 0 and document["kind"] == "score" and document["split"] == "test" and document["images"] == 3
+    assert document["metrics"]["ap"] == pytest.approx((0 + 51 / 101) / 2)
+    assert document["accuracy"]["operating_point"]["true_positives"] == 1
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["evaluate"], "give --checkpoint or --artifact with --dataset, or --ground-truth with --predictions"),
+        (["evaluate"], "give --checkpoint or --artifact with --dataset, or --predictions with either --ground-truth or --dataset"),
         (["evaluate", "--checkpoint", "none.safetensors", "--dataset", "fields"], "no file none.safetensors; correct the path"),
         (["evaluate", "--checkpoint", "{pickle}", "--dataset", "fields"], "best.pt is a pickle"),
         (["evaluate", "--ground-truth", "{broken}", "--predictions", "{broken}"], "broken.json is not JSON"),
@@ -231,6 +243,34 @@ def test_a_stopped_training_exits_75_and_goes_on_from_its_state(tmp_path, call):
         event for line in (tmp_path / "on" / "events.jsonl").read_text().splitlines() if (event := json.loads(line))["type"] == "metric"
     )
     assert first["step"] >= steps and document["steps"] > steps
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_a_model_from_elsewhere_is_imported_and_evaluated(call, tmp_path, as_file):
+    (tmp_path / "names.txt").write_text("beet\nweed\n\n")
+    graph = saved(constant_graph(yolox_outputs()), tmp_path / "given.onnx")
+    given = ["--file", graph, "--layout", "yolox", "--name", "given", "--classes", tmp_path / "names.txt" if as_file else "beet, weed"]
+    told = ["--class-map", "beet=crop", "--std", "0.5,0.5,0.5", "--nms-thresh", 0.4, "--out", tmp_path / "out"]
+    status, imported = call("import-model", *given, *told)
+    assert status == 0 and imported["manifest"]["classes"] == ["crop", "weed"]
+    assert (imported["manifest"]["input"]["std"], imported["manifest"]["postprocessing"]["nms_thresh"]) == ([0.5, 0.5, 0.5], 0.4)
+    status, found = call("evaluate", "--artifact", imported["path"], "--dataset", write_yolo(tmp_path))
+    assert status == 0 and found["manifest"]["model"] == "given"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--classes", "names.txt"], "there is no file names.txt with class names"),
+        (["--classes", "a,b", "--class-map", "a"], "--class-map is 'a'; write it as FILE_NAME=DATA_SET_NAME"),
+        (["--classes", "a,b", "--mean", "1,2"], "--mean is '1,2'; give three numbers"),
+        (["--classes", "a,b", "--layout", "ssd"], "layout"),
+    ],
+)
+def test_an_import_of_a_model_that_is_told_wrongly_ends_with_a_sentence(call, tmp_path, words, sentence):
+    given = ["--file", tmp_path / "given.onnx", "--layout", "yolox", "--name", "given", "--out", tmp_path / "out"]
+    status, document = call("import-model", *given, *words)
+    assert status == 2 and sentence in document["failure"]["message"]
 
 
 def wait_for(condition, *, seconds=60):

@@ -6,7 +6,8 @@ import torch
 
 from detection_core.build import build_adapter
 
-FAMILIES = ("fcos_resnet10_fpn", "retinanet_resnet10_fpn", "ssd_resnet10", "fasterrcnn_resnet10_fpn")
+FAMILIES = ("fcos_resnet10_fpn", "retinanet_resnet10_fpn", "ssd_resnet10", "fasterrcnn_resnet10_fpn", "fastestdet")
+SCORING = ("cls_logits", "bbox_reg", "bbox_ctrness", "bbox_pred", "cls_score", "head.objectness", "head.box", "head.classes")
 SIDE = 128
 CLASSES = ("crop", "weed")
 # Per image: boxes and labels. The label is told by the colour.
@@ -28,7 +29,7 @@ def perturbed(name: str, *, classes=CLASSES, side: int = SIDE, scale: float = 0.
     adapter, model = small(name, classes=classes, side=side)
     with torch.no_grad():
         for key, parameter in model.named_parameters():
-            if any(part in key for part in ("cls_logits", "bbox_reg", "bbox_ctrness", "bbox_pred", "cls_score")):
+            if any(part in key for part in SCORING):
                 parameter.add_(torch.randn_like(parameter) * (scale if parameter.ndim > 1 else 0.1))
     return adapter, model.eval()
 

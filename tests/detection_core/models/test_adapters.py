@@ -12,6 +12,8 @@ from detection_core.build import build_adapter
 from detection_core.schemas.base import InvalidInput
 from tests.detection_core.models.small import CLASSES, FAMILIES, SIDE, drawn_batch, no_targets, perturbed, small
 
+# Depthwise layers, and norms behind the last ones, start slowly; a step of FastestDet is a third as long.
+STEPS = {"fastestdet": 150}
 RULES = {"score_thresh": 0.001, "nms_thresh": 0.5, "max_det": 100, "pre_nms_topk": 1000}
 
 
@@ -46,7 +48,8 @@ def test_two_images_are_learnt_so_that_every_object_is_found_with_its_class_in_e
             module.momentum = 0.3  # running statistics must keep up with a training of this few steps
     optimizer = torch.optim.AdamW(adapter.param_groups(model, 2e-3, 0.01))
     assert not finds_everything(adapter, model, images, targets)
-    for step in range(60):
+    steps = STEPS.get(name, 60)
+    for step in range(steps):
         torch.manual_seed(step)
         total = sum(adapter.loss(model.train(), images, targets).values())
         optimizer.zero_grad()
@@ -55,7 +58,7 @@ def test_two_images_are_learnt_so_that_every_object_is_found_with_its_class_in_e
         optimizer.step()
         if step % 10 == 9 and finds_everything(adapter, model, images, targets):
             return
-    pytest.fail("not learnt in 60 steps")
+    pytest.fail(f"not learnt in {steps} steps")
 
 
 @pytest.mark.parametrize("name", FAMILIES)

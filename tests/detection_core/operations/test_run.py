@@ -15,6 +15,8 @@ from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.results import Failure
 from tests.detection_core.evaluation.test_coco_files import ANNOTATION, ground_truth
 
+FILES = {"curves.json.gz", "examples.json.gz"}  # what a scoring leaves
+
 
 @pytest.fixture
 def spec(tmp_path):
@@ -43,21 +45,21 @@ def fail_with(monkeypatch, error):
 def test_a_done_job_leaves_its_result_and_nothing_half_written(spec, tmp_path):
     assert run_spec(spec, tmp_path / "out") == 0
     assert json.loads((tmp_path / "out" / "result.json").read_text())["metrics"]["ap"] == pytest.approx(1)
-    assert left_in(tmp_path / "out") == {"result.json", "events.jsonl"}
+    assert left_in(tmp_path / "out") == {"result.json", "events.jsonl", *FILES}
 
 
 def test_another_attempt_in_the_same_folder_clears_the_ends_of_the_last_one(spec, tmp_path, monkeypatch):
     assert run_spec(spec, tmp_path / "out") == 0
     fail_with(monkeypatch, InvalidInput("no"))
     assert run_spec(spec, tmp_path / "out") == 2
-    assert left_in(tmp_path / "out") == {"failure.json", "events.jsonl"}
+    assert left_in(tmp_path / "out") == {"failure.json", "events.jsonl", *FILES}
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("{", "spec.json is not JSON"),
-        ("[]", "field 'kind' is None; use one of import, train"),
+        ("[]", "field 'kind' is None; use one of import, import_model, train"),
         ('{"kind": "score", "colour": 1}', "field 'colour' is not known"),
     ],
 )

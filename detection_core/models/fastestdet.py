@@ -1,0 +1,320 @@
+"""FastestDet: one stage, one grid of stride 16, a quarter of a million parameters (dog-qiuqiu, github.com/dog-qiuqiu/FastestDet, 2022).
+
+There is no paper: the network and the decode follow the facts of the project's own page and files, which are under BSD-3-Clause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import box_iou, complete_box_iou_loss
+
+from detection_core.models.adapter import RawOutputs, Target, split_decay
+from detection_core.nn.postprocess import Detections, select_detections
+from detection_core.schemas.base import InvalidInput
+from detection_core.schemas.manifest import InputPolicy
+
+STRIDE = 16
+# The coarsest stage has stride 32 and is laid over the grid of stride 16 twice as large.
+SIDE_MULTIPLE = 32
+STAGE_CHANNELS = (48, 96, 192)
+STAGE_BLOCKS = (4, 8, 4)
+STEM_CHANNELS = 24
+# Score of a class at a cell: objectness ** 0.6 * class ** 0.4, as in the project's ONNX example.
+OBJECTNESS_POWER, CLASS_POWER = 0.6, 0.4
+# Weights of the parts of the loss, and of background in the objectness, as in the project's training.
+BOX_WEIGHT, OBJECTNESS_WEIGHT, CLASS_WEIGHT = 8.0, 16.0, 1.0
+BACKGROUND_SHARE = 0.75
+# Upstream names of the .pth -> ours, by their beginning.
+UPSTREAM_NAMES = {
+    "backbone.first_conv.": "backbone.stem.",
+    "backbone.stage2.": "backbone.stages.0.",
+    "backbone.stage3.": "backbone.stages.1.",
+    "backbone.stage4.": "backbone.stages.2.",
+    "SPP.Conv1x1.conv1x1.": "neck.reduce.",
+    "SPP.S1.": "neck.branches.0.",
+    "SPP.S2.": "neck.branches.1.",
+    "SPP.S3.": "neck.branches.2.",
+    "SPP.output.": "neck.merge.",
+    "detect_head.conv1x1.conv1x1.": "head.stem.",
+    "detect_head.obj_layers.conv5x5.": "head.objectness.",
+    "detect_head.reg_layers.conv5x5.": "head.box.",
+    "detect_head.cls_layers.conv5x5.": "head.classes.",
+}
+
+
+@dataclass(frozen=True)
+class FastestDetAdapter:
+    """FastestDet: ShuffleNetV2 trunk, three scales on one grid, light heads.
+
+    Raw output: `predictions` [N, 5 + classes, H / 16, W / 16], as in the project's own ONNX file: objectness 0..1, the box as four free
+    numbers tx, ty, tw, th, the classes as probabilities that sum to 1. The centre of the box of a cell is
+    (column + tanh(tx), row + tanh(ty)) in cells, its size (sigmoid(tw), sigmoid(th)) in parts of the input.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    input: InputPolicy
+
+    output_names: ClassVar[tuple[str, ...]] = ("predictions",)
+    nms_in_graph: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.input.height % SIDE_MULTIPLE or self.input.width % SIDE_MULTIPLE:
+            raise InvalidInput(
+                f"{self.name} needs an input whose sides are multiples of {SIDE_MULTIPLE} px; change 'input_size', e.g. to 352"
+            )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {}
+
+    def build(self) -> FastestDet:
+        return FastestDet(len(self.classes))
+
+    def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+        logits, boxes, class_logits = model(images)  # [N, 1, h, w], [N, 4, h, w], [N, C, h, w]
+        decoded = self._decode(boxes)  # [N, h, w, 4]
+        assigned = [assign(decoded[image].detach(), target["boxes"], stride=STRIDE) for image, target in enumerate(targets)]
+        image = torch.cat([torch.full_like(cells, number) for number, (cells, _) in enumerate(assigned)])
+        cells = torch.cat([cells for cells, _ in assigned])
+        wanted = torch.cat([target["boxes"][objects] for target, (_, objects) in zip(targets, assigned, strict=True)])
+        labels = torch.cat([target["labels"][objects] for target, (_, objects) in zip(targets, assigned, strict=True)])
+        found = decoded.flatten(1, 2)[image, cells]  # [positives, 4]
+        overlap = box_iou(found.detach(), wanted).diagonal() if len(cells) else found.new_zeros(0)
+        positives = max(len(cells), 1)
+        return {
+            "box": BOX_WEIGHT * complete_box_iou_loss(found, wanted, reduction="sum") / positives,
+            "objectness": OBJECTNESS_WEIGHT * objectness_loss(logits.flatten(1).sigmoid(), image, cells, overlap),
+            "class": CLASS_WEIGHT
+            * functional.cross_entropy(class_logits.flatten(2).transpose(1, 2)[image, cells], labels, reduction="sum")
+            / positives,
+        }
+
+    def forward(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+        logits, boxes, class_logits = model(images)
+        return (torch.cat([logits.sigmoid(), boxes, class_logits.softmax(dim=1)], dim=1),)
+
+    def export_module(self, model: nn.Module) -> nn.Module:
+        return RawOutputs(self, model).eval()
+
+    def postprocess(
+        self, raw: tuple[Tensor, ...], *, score_thresh: float, nms_thresh: float, max_det: int, pre_nms_topk: int
+    ) -> list[Detections]:
+        found = []
+        for predictions in raw[0]:
+            objectness, boxes, classes = predictions.split([1, 4, len(self.classes)])
+            scores = objectness**OBJECTNESS_POWER * classes**CLASS_POWER  # [C, h, w]
+            decoded = self._decode(boxes[None])[0].flatten(0, 1)
+            found.append(
+                select_detections(
+                    scores.flatten(1).T,
+                    decoded.__getitem__,
+                    height=self.input.height,
+                    width=self.input.width,
+                    score_thresh=score_thresh,
+                    nms_thresh=nms_thresh,
+                    max_det=max_det,
+                    pre_nms_topk=pre_nms_topk,
+                )
+            )
+        return found
+
+    def count_forward(self, model: nn.Module, images: Tensor) -> None:
+        self.forward(model, images)
+
+    def param_groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        return split_decay(model, lr, weight_decay)
+
+    def _decode(self, boxes: Tensor) -> Tensor:
+        """Turn [N, 4, h, w] free numbers into [N, h, w, 4] xyxy in network-input pixels."""
+        rows, columns = (torch.arange(side, device=boxes.device, dtype=boxes.dtype) for side in boxes.shape[-2:])
+        tx, ty, tw, th = boxes.unbind(dim=1)
+        x, y = (columns[None, :] + tx.tanh()) * STRIDE, (rows[:, None] + ty.tanh()) * STRIDE
+        half_width, half_height = tw.sigmoid() * (self.input.width / 2), th.sigmoid() * (self.input.height / 2)
+        return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height], dim=-1)
+
+
+def assign(decoded: Tensor, boxes: Tensor, *, stride: int) -> tuple[Tensor, Tensor]:
+    """Say which cells of one image are to find which object.
+
+    The four cells whose corners lie around the centre of an object can reach it (tanh moves a centre by up to one cell). Of them
+    those stay whose box now overlaps the object at least as well as the four do on average, so that each object keeps one or more.
+    The project keeps what is above the average of all objects of the batch, which can leave an object without any cell.
+    A cell that two objects want goes to the smaller one, as in FCOS (Tian et al. 2019, section 3.1).
+
+    Args:
+        decoded: [h, w, 4], what the cells find now, xyxy in input pixels.
+        boxes: [n, 4], the objects.
+
+    Returns:
+        Flat numbers of cells [m], each once, and for each the index of its object [m].
+    """
+    height, width = decoded.shape[:2]
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 / stride
+    corners = torch.tensor([[0, 0], [1, 0], [0, 1], [1, 1]], device=boxes.device)
+    places = centres.floor().to(torch.int64)[:, None] + corners  # [n, 4, 2] column, row
+    inside = (places >= 0).all(dim=2) & (places[..., 0] < width) & (places[..., 1] < height)
+    cells = (places[..., 1] * width + places[..., 0]).where(inside, torch.zeros_like(places[..., 0]))
+    overlap = box_iou(decoded.flatten(0, 1)[cells.flatten()], boxes).view(*cells.shape, len(boxes))  # [n, 4, n]
+    own = overlap.diagonal(dim1=0, dim2=2).T.where(inside, torch.zeros_like(cells, dtype=overlap.dtype))  # [n, 4]
+    mean = own.sum(dim=1, keepdim=True) / inside.sum(dim=1, keepdim=True).clamp(min=1)
+    kept = inside & (own >= mean - 1e-6)
+    objects, corner = kept.nonzero(as_tuple=True)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+    # The smallest object comes last and so has the last word on a cell.
+    order = area[objects].argsort(descending=True, stable=True)
+    owner = dict(zip(cells[objects, corner][order].tolist(), objects[order].tolist(), strict=True))
+    taken = torch.tensor([*owner.items()], dtype=torch.int64, device=boxes.device).reshape(-1, 2)
+    return taken[:, 0], taken[:, 1]
+
+
+def objectness_loss(objectness: Tensor, image: Tensor, cells: Tensor, overlap: Tensor) -> Tensor:
+    """Compare the objectness of all cells with the overlap that their boxes reach, 0 for background, by smooth L1.
+
+    In each image the positives count together as a quarter and the cells as three quarters, however many positives there are.
+
+    Args:
+        objectness: [N, cells], 0..1.
+        image, cells: [m], which of them are positives.
+        overlap: [m], IoU of their boxes with their objects.
+    """
+    wanted = torch.zeros_like(objectness)
+    wanted[image, cells] = overlap
+    per_cell = functional.smooth_l1_loss(objectness, wanted, reduction="none")
+    weight = torch.full_like(objectness, BACKGROUND_SHARE)
+    positives = torch.bincount(image, minlength=len(objectness)).clamp(min=1)
+    weight[image, cells] = (1 - BACKGROUND_SHARE) * objectness.shape[1] / positives[image]
+    return (per_cell * weight).mean()
+
+
+def from_upstream(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give the weights of the project's .pth our names; a name that is not the project's stays."""
+    return {_our_name(name): tensor for name, tensor in tensors.items()}
+
+
+def _our_name(name: str) -> str:
+    for theirs, ours in UPSTREAM_NAMES.items():
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return name
+
+
+class FastestDet(nn.Module):
+    """The network: images [N, 3, H, W] to logits of objectness [N, 1, h, w], boxes [N, 4, h, w] and logits of classes [N, C, h, w]."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        channels = STAGE_CHANNELS[1]
+        self.backbone = ShuffleNet()
+        self.neck = Neck(sum(STAGE_CHANNELS), channels)
+        self.head = Head(channels, num_classes)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        fine, middle, coarse = self.backbone(images)
+        fine = functional.avg_pool2d(fine, 3, stride=2, padding=1)
+        coarse = functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
+        return self.head(self.neck(torch.cat([fine, middle, coarse], dim=1)))
+
+
+class ShuffleNet(nn.Module):
+    """ShuffleNetV2 (Ma et al. 2018) with narrow stages: features of strides 8, 16 and 32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*_conv(3, STEM_CHANNELS, 3, stride=2, relu=True))
+        widths = (STEM_CHANNELS, *STAGE_CHANNELS[:-1])
+        self.stages = nn.ModuleList(
+            nn.Sequential(ShuffleDown(width, out), *(ShuffleBlock(out) for _ in range(blocks - 1)))
+            for width, out, blocks in zip(widths, STAGE_CHANNELS, STAGE_BLOCKS, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = functional.max_pool2d(self.stem(x), 3, stride=2, padding=1)
+        scales = []
+        for stage in self.stages:
+            x = stage(x)
+            scales.append(x)
+        return scales
+
+
+class ShuffleBlock(nn.Module):
+    """A unit of stride 1 (Ma et al. 2018, figure 3c): every second channel passes untouched, the others go through the branch."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.branch_main = _branch(channels // 2, channels // 2, channels // 2, stride=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x[:, 0::2], self.branch_main(x[:, 1::2])], dim=1)
+
+
+class ShuffleDown(nn.Module):
+    """A unit of stride 2 (Ma et al. 2018, figure 3d): both branches see all channels."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.branch_main = _branch(in_channels, out_channels // 2, out_channels - in_channels, stride=2)
+        self.branch_proj = nn.Sequential(
+            *_conv(in_channels, in_channels, 3, stride=2, depthwise=True), *_conv(in_channels, in_channels, 1, relu=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.branch_proj(x), self.branch_main(x)], dim=1)
+
+
+class Neck(nn.Module):
+    """One, two and three depthwise 5x5 convolutions side by side over the three scales, with a shortcut around them."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.reduce = nn.Sequential(*_conv(in_channels, channels, 1, relu=True))
+        self.branches = nn.ModuleList(
+            nn.Sequential(*(part for _ in range(depth) for part in _conv(channels, channels, 5, depthwise=True, relu=True)))
+            for depth in (1, 2, 3)
+        )
+        self.merge = nn.Sequential(*_conv(3 * channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.reduce(x)
+        return functional.relu(x + self.merge(torch.cat([branch(x) for branch in self.branches], dim=1)))
+
+
+class Head(nn.Module):
+    """A shared 1x1 convolution, then a depthwise branch each for objectness, box and classes."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*_conv(channels, channels, 1, relu=True))
+        self.objectness, self.box, self.classes = (
+            nn.Sequential(*_conv(channels, channels, 5, depthwise=True, relu=True), *_conv(channels, outputs, 1))
+            for outputs in (1, 4, num_classes)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = self.stem(x)
+        return self.objectness(x), self.box(x), self.classes(x)
+
+
+def _branch(in_channels: int, middle: int, out_channels: int, *, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        *_conv(in_channels, middle, 1, relu=True),
+        *_conv(middle, middle, 3, stride=stride, depthwise=True),
+        *_conv(middle, out_channels, 1, relu=True),
+    )
+
+
+def _conv(
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, depthwise: bool = False, relu: bool = False
+) -> list[nn.Module]:
+    """A convolution without bias that keeps the variance (He et al. 2015), its norm, and with `relu` the rectifier."""
+    groups = in_channels if depthwise else 1
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu" if relu else "linear")
+    norm = nn.BatchNorm2d(out_channels)
+    return [conv, norm, nn.ReLU(inplace=True)] if relu else [conv, norm]
