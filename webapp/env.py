@@ -48,6 +48,15 @@ def folder(name: str, default: Path) -> Path:
     return Path(os.environ.get(name) or default).expanduser().absolute()
 
 
+def folders(name: str) -> list[Path]:
+    """Return the variable's absolute paths, separated as in PATH; empty by default."""
+    found = [Path(part) for part in os.environ.get(name, "").split(os.pathsep) if part.strip()]
+    for path in found:
+        if not path.is_absolute():
+            raise ImproperlyConfigured(f"{name} names '{path}'; use absolute paths, separated by '{os.pathsep}'")
+    return found
+
+
 def running_kernel() -> str:
     """Return the mark of this machine's running kernel, the same in all its containers; empty where the system has none."""
     return BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""

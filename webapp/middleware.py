@@ -15,7 +15,7 @@ Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 # A form around a file: names, boundaries and the other fields.
 AROUND_A_FILE = 1024 * 1024
-UPLOAD_PATHS = ("/datasets/new", "/api/v1/uploads")
+UPLOAD_PATHS = ("/datasets/new", "/models/import", "/score", "/bundles/new", "/api/v1/uploads")
 
 
 class TooLarge(Exception):

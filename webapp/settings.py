@@ -129,6 +129,10 @@ FILE_UPLOAD_TEMP_DIR.mkdir(parents=True, exist_ok=True)
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 UPLOAD_MAX_BYTES = env.integer("UPLOAD_MAX_BYTES", 2 * 1024**3)
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a data set may have thousands of classes, each with a name and a check box
+DATA_FOLDERS = env.folders("DATA_FOLDERS")
+SCALED_IMAGES_DIR = HOME / "cache" / "scaled"
+SCALED_IMAGES_BYTES = env.integer("SCALED_IMAGES_BYTES", 1024**3)
 
 CELERY_BROKER_URL = env.text("REDIS_URL")
 CELERY_TASK_IGNORE_RESULT = True

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
@@ -21,6 +22,7 @@ from detection_core.schemas.results import Failure, JobResult, parse_result
 from detection_core.schemas.specs import input_fields, parse_spec
 from webapp.artifacts.models import Artifact
 from webapp.artifacts.services import artifact_put
+from webapp.datasets.folders import folder_checked
 from webapp.jobs.models import Job
 from webapp.jobs.services import NotOwner, job_cancelled, job_event_add, job_fail, job_lost, job_requeue, job_succeed
 from webapp.results.services import job_record
@@ -141,9 +143,22 @@ def _prepare(attempt: Attempt) -> Path:
                 raise InputMissing(f"field '{name}': {error}") from None
             spec["resume"] = job.spec.get("resume")
             _warn(attempt, f"the saved state cannot be used, the training starts anew: {error}")
+    _check_folder(spec)
     path = attempt.folder / "spec.json"
     path.write_text(json.dumps(spec))
     return path
+
+
+def _check_folder(spec: dict[str, Any]) -> None:
+    """A folder of the server was checked when the job was queued; here it is looked at again, where it is read."""
+    ref = (spec.get("source") or {}).get("ref") or ""
+    if not ref.startswith("/"):
+        return
+    try:
+        if str(folder_checked(ref)) != ref:
+            raise InvalidInput(f"'{ref}' has become a link since the job was queued; import the folder it leads to")
+    except InvalidInput as error:
+        raise InputMissing(f"field 'source': {error}") from None
 
 
 def _start(attempt: Attempt, spec: Path) -> Child:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from ninja import Router
 from ninja.errors import HttpError
 
@@ -14,7 +15,7 @@ from webapp.api.present import checkpoint_out, result_out
 from webapp.api.schemas import CheckpointOut, FrontOut, Problem, ResultPage
 from webapp.results.export import FORMATS
 from webapp.results.models import Checkpoint
-from webapp.results.selectors import BoardFilters, front_groups, result_board, result_get, result_query
+from webapp.results.selectors import BoardFilters, evaluated_job, front_groups, output_of, result_board, result_get, result_query
 
 router = Router(auth=READ)
 MOST_POINTS = 2000
@@ -46,6 +47,16 @@ def result(request: HttpRequest, uuid: UUID) -> dict[str, Any]:
     shown["detections_sha256"] = row.evaluation.detections_id if row.evaluation else None
     shown["samples_sha256"] = row.latency.samples_id if row.latency else None
     return shown
+
+
+@router.get("/evaluations/{uuid}/examples", response={302: None, 404: Problem}, operation_id="evaluation_examples")
+def evaluation_examples(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Go to the file of an evaluate or score job's images: ground truth and detections of each with what became of them, gzipped JSON."""
+    job = evaluated_job(uuid)
+    examples = output_of(job, "examples") if job else None
+    if examples is None:
+        raise HttpError(404, "no finished evaluation of this id kept its images; GET /api/v1/jobs?kind=evaluate lists evaluations")
+    return HttpResponseRedirect(reverse("artifact-download", args=[examples.sha256, "examples.json.gz"]))
 
 
 @router.get("/frontier", response=list[FrontOut], operation_id="frontier")

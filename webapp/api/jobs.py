@@ -11,7 +11,7 @@ from ninja.errors import HttpError
 
 from detection_core.schemas.specs import parse_spec
 from webapp.api.auth import ACT, READ, caller
-from webapp.api.present import address, job_out
+from webapp.api.present import job_out, suite_out
 from webapp.api.schemas import EventOut, JobDetailOut, JobOut, JobPage, LogOut, OutputOut, Problem, SuiteOut
 from webapp.jobs import selectors, services
 from webapp.jobs.models import Job, Suite
@@ -107,7 +107,7 @@ def suite_create(request: HttpRequest, body: PipelineRequest, key: str | None = 
     """Queue the pipeline for several models: train, export, evaluate and time each."""
     plan = pipeline_plan(body, threads=selectors.lane_threads(body.lane))
     suite = services.suite_create(name=body.title, user=caller(request), jobs=plan, idempotency_key=key)
-    return Status(201, _suite_out(suite))
+    return Status(201, suite_out(suite))
 
 
 @router.get("/suites/{uuid}", auth=READ, response={200: SuiteOut, 404: Problem}, operation_id="suite")
@@ -116,15 +116,4 @@ def suite(request: HttpRequest, uuid: UUID) -> SuiteOut:
     row = Suite.objects.filter(uuid=uuid).first()
     if row is None:
         raise HttpError(404, "no suite has this id")
-    return _suite_out(row)
-
-
-def _suite_out(suite: Suite) -> SuiteOut:
-    rows = suite.jobs.select_related("suite").order_by("id")
-    return SuiteOut(
-        uuid=suite.uuid,
-        name=suite.name,
-        created_at=suite.created_at,
-        jobs=[job_out(row) for row in rows],
-        url=address("suite-detail", suite.uuid),
-    )
+    return suite_out(row)

@@ -7,9 +7,18 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 
-from webapp.api.schemas import CheckpointOut, DatasetOut, DatasetVersionOut, JobOut, ResultOut
-from webapp.datasets.models import Dataset
-from webapp.jobs.models import Job
+from webapp.api.schemas import (
+    CheckpointOut,
+    DatasetDetailOut,
+    DatasetOut,
+    DatasetVersionDetailOut,
+    DatasetVersionOut,
+    JobOut,
+    ResultOut,
+    SuiteOut,
+)
+from webapp.datasets.models import Dataset, DatasetVersion
+from webapp.jobs.models import Job, Suite
 from webapp.results.models import Checkpoint, Result
 from webapp.results.presentation import checkpoint_filename, score_thresh
 
@@ -39,8 +48,21 @@ def job_out(job: Job, *, waiting_because: str = "") -> JobOut:
         worker=job.worker,
         event_seq=job.event_seq,
         resumable=bool(job.resume_sha256),
+        origin=job.origin,
         waiting_because=waiting_because,
         url=address("job-detail", job.uuid),
+    )
+
+
+def suite_out(suite: Suite) -> SuiteOut:
+    """Present a suite with its jobs in the order they were submitted."""
+    rows = suite.jobs.select_related("suite").order_by("id")
+    return SuiteOut(
+        uuid=suite.uuid,
+        name=suite.name,
+        created_at=suite.created_at,
+        jobs=[job_out(row) for row in rows],
+        url=address("suite-detail", suite.uuid),
     )
 
 
@@ -63,9 +85,12 @@ def result_out(row: Result) -> ResultOut:
         duration=row.duration,
         score_thresh=score_thresh(row),
         ap=row.ap,
+        ap_low=row.ap_low,
+        ap_high=row.ap_high,
         ap50=row.ap50,
         ap75=row.ap75,
         ap_small=row.ap_small,
+        small_recall=row.small_recall,
         ar_100=row.ar_100,
         p50_ms=row.p50_ms,
         p95_ms=row.p95_ms,
@@ -78,6 +103,7 @@ def result_out(row: Result) -> ResultOut:
         complete=row.complete,
         selection_split=row.selection_split,
         on_front=row.on_front,
+        origin=row.origin,
         group=row.group_key,
         suite=row.suite_uuid,
         checkpoint=row.checkpoint.uuid if row.checkpoint else None,
@@ -89,25 +115,38 @@ def result_out(row: Result) -> ResultOut:
 def dataset_out(dataset: Dataset) -> DatasetOut:
     """Present a data set; its versions must be prefetched."""
     versions = sorted(dataset.versions.all(), key=lambda version: -version.number)
-    return DatasetOut(
-        uuid=dataset.uuid,
-        name=dataset.name,
-        licence=dataset.licence,
-        source=dataset.source,
-        versions=[
-            DatasetVersionOut(
-                uuid=version.uuid,
-                number=version.number,
-                content_hash=version.content_hash,
-                artifact_sha256=version.artifact_id,
-                classes=version.classes,
-                splits=version.splits,
-                problems=version.report.get("counts", {}),
-                created_at=version.created_at,
-            )
-            for version in versions
-        ],
+    return DatasetOut(**_dataset_fields(dataset), versions=[version_out(version) for version in versions])
+
+
+def dataset_detail_out(dataset: Dataset) -> DatasetDetailOut:
+    """Present a data set with all that its imports found; its versions must be prefetched."""
+    versions = sorted(dataset.versions.all(), key=lambda version: -version.number)
+    shown = [
+        DatasetVersionDetailOut(**version_out(version).dict(), report=version.report, statistics=version.statistics, leaks=version.leaks)
+        for version in versions
+    ]
+    return DatasetDetailOut(**_dataset_fields(dataset), versions=shown)
+
+
+def version_out(version: DatasetVersion) -> DatasetVersionOut:
+    """Present a version of a data set."""
+    return DatasetVersionOut(
+        uuid=version.uuid,
+        number=version.number,
+        frozen=version.frozen,
+        content_hash=version.content_hash,
+        artifact_sha256=version.artifact_id,
+        classes=version.classes,
+        splits=version.splits,
+        problems=version.report.get("counts", {}),
+        edits=version.edits,
+        created_at=version.created_at,
     )
+
+
+def _dataset_fields(dataset: Dataset) -> dict[str, Any]:
+    fields = {name: getattr(dataset, name) for name in ("uuid", "name", "licence", "source")}
+    return {**fields, "url": address("dataset-detail", dataset.uuid)}
 
 
 def checkpoint_out(row: Checkpoint) -> CheckpointOut:

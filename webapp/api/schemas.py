@@ -7,6 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from ninja import Schema
+from pydantic import Field
+
+from detection_core.schemas.specs import DatasetEdits
 
 
 class Problem(Schema):
@@ -38,15 +41,17 @@ class ModelOut(Schema):
 
 
 class DatasetVersionOut(Schema):
-    """A frozen version of a data set."""
+    """A version of a data set. One that is not `frozen` is a preview, which jobs refuse. `edits` holds the changes against the files."""
 
     uuid: UUID
     number: int
+    frozen: bool
     content_hash: str
     artifact_sha256: str
     classes: list[str]
     splits: dict[str, Any]
     problems: dict[str, int]
+    edits: dict[str, Any]
     created_at: datetime
 
 
@@ -58,6 +63,21 @@ class DatasetOut(Schema):
     licence: str
     source: str
     versions: list[DatasetVersionOut]
+    url: str
+
+
+class DatasetVersionDetailOut(DatasetVersionOut):
+    """A version with everything that its import found: problems by file, statistics, and images that stand in two splits."""
+
+    report: dict[str, Any]
+    statistics: dict[str, Any]
+    leaks: dict[str, Any]
+
+
+class DatasetDetailOut(DatasetOut):
+    """A data set with its versions whole, the newest first."""
+
+    versions: list[DatasetVersionDetailOut]  # type: ignore[assignment]
 
 
 class UploadOut(Schema):
@@ -111,8 +131,24 @@ class JobOut(Schema):
     worker: str
     event_seq: int
     resumable: bool
+    origin: str
     waiting_because: str = ""
     url: str
+
+
+class FreezeIn(Schema):
+    """What is to be changed before a version is frozen: nothing by default. Licence and source are the data set's; empty leaves them."""
+
+    edits: DatasetEdits = DatasetEdits()
+    licence: str = Field("", max_length=100)
+    source: str = Field("", max_length=300)
+
+
+class FreezeOut(Schema):
+    """A version that is frozen, or the job that makes the changed one: its version is frozen when it ends."""
+
+    version: DatasetVersionOut
+    job: JobOut | None = None
 
 
 class JobDetailOut(JobOut):
@@ -179,9 +215,12 @@ class ResultOut(Schema):
     duration: str
     score_thresh: float | None
     ap: float | None
+    ap_low: float | None
+    ap_high: float | None
     ap50: float | None
     ap75: float | None
     ap_small: float | None
+    small_recall: float | None
     ar_100: float | None
     p50_ms: float | None
     p95_ms: float | None
@@ -194,6 +233,7 @@ class ResultOut(Schema):
     complete: bool
     selection_split: bool
     on_front: bool
+    origin: str
     group: str
     suite: UUID | None
     checkpoint: UUID | None

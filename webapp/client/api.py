@@ -183,7 +183,7 @@ class Client:
                         on_progress(len(chunk))
 
         if not path.is_file():
-            raise ClientError(f"{path} is not a file; give a .zip or .tar")
+            raise ClientError(f"{path} is not a file; correct the path")
         headers = {"Content-Length": str(path.stat().st_size), "Content-Type": "application/octet-stream"}
         return self.call("POST", "/uploads", params={"name": path.name}, content=chunks(), headers=headers, timeout=3600)
 
@@ -196,13 +196,100 @@ class Client:
         """Queue the pipeline for several models."""
         return Suite.of(self.call("POST", "/suites", json=request, headers={"Idempotency-Key": key or str(uuid.uuid4())}))
 
-    def import_dataset(self, name: str, *, ref: str | None = None, path: Path | None = None, class_names: list[str] | None = None) -> Job:
-        """Import a built-in data set by `ref`, or upload and import `path` (.zip or .tar)."""
-        source: dict[str, Any] = {"ref": ref, "name": ref} if ref else {}
+    def import_dataset(
+        self,
+        name: str,
+        *,
+        ref: str | None = None,
+        path: Path | None = None,
+        class_names: list[str] | None = None,
+        edits: dict[str, Any] | None = None,
+        licence: str = "",
+        source: str = "",
+        preview: bool = False,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Job:
+        """Import a data set of the catalogue or a folder of the server by `ref`, or upload and import `path` (.zip or .tar).
+
+        Args:
+            edits: changes before the version is frozen: `rename`, `drop`, `split` as DatasetEdits has them.
+            licence: of the data; `source` says who made it.
+            preview: make a preview to look at; `freeze` freezes it.
+        """
+        file: dict[str, Any] = {"ref": ref, "name": ref} if ref else {}
         if path is not None:
-            stored = self.upload(path)
-            source = {"sha256": stored["sha256"], "name": stored["name"]}
-        return self.submit_job({"kind": "import", "source": source, "name": name, "class_names": class_names}, title=name)
+            stored = self.upload(path, on_progress=on_progress)
+            file = {"sha256": stored["sha256"], "name": stored["name"]}
+        spec = {"kind": "import", "source": file, "name": name, "class_names": class_names}
+        told = {"edits": edits, "licence": licence, "origin": source, "preview": preview}
+        return self.submit_job({**spec, **{field: value for field, value in told.items() if value}}, title=name)
+
+    def dataset(self, dataset_id: str) -> dict[str, Any]:
+        """Show a data set with what was found in each version: report, statistics, leaks, edits."""
+        return self.call("GET", f"/datasets/{dataset_id}")
+
+    def dataset_version(self, name: str, *, number: int | None = None, frozen: bool = True) -> dict[str, Any]:
+        """Return a version of the data set `name`: the newest that jobs may use, the newest of all (`frozen=False`), or `number`."""
+        known = self.datasets(name)
+        if not known:
+            raise ClientError(f"the site has no data set '{name}'; import it, or correct the name")
+        versions = known[0]["versions"]
+        fitting = [row for row in versions if number in (None, row["number"]) and (row["frozen"] or number is not None or not frozen)]
+        if fitting:
+            return fitting[0]
+        if number is not None:
+            raise ClientError(f"'{name}' has no version {number}; it has {', '.join(str(row['number']) for row in versions)}")
+        raise ClientError(f"'{name}' has only a preview; look at it and freeze it: {known[0]['url']}, or `paretobox freeze {name}`")
+
+    def freeze(
+        self, version_id: str, *, edits: dict[str, Any] | None = None, licence: str = "", source: str = "", key: str | None = None
+    ) -> dict[str, Any]:
+        """Freeze a preview: at once, or with `edits` by a job (`job` of the answer) that makes the changed version."""
+        body = {"edits": edits or {}, "licence": licence, "source": source}
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
+        return self.call("POST", f"/datasets/versions/{version_id}/freeze", json=body, headers=headers)
+
+    def export_dataset(self, version_id: str, form: str, target: Path, *, on_progress: Callable[[int], None] | None = None) -> Path:
+        """Download a version as a .tar in the form `coco`, `yolo` or `voc`; the file appears when all of it is there."""
+        part = target.with_name(target.name + ".part")
+        try:
+            with self._http.stream("GET", f"/datasets/versions/{version_id}/export", params={"form": form}) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise ClientError(_sentence(response))
+                with part.open("wb") as file:
+                    for chunk in response.iter_bytes(CHUNK):
+                        file.write(chunk)
+                        if on_progress:
+                            on_progress(len(chunk))
+            part.replace(target)
+        except httpx.TransportError as error:
+            raise ClientError(f"the download of {target.name} broke off ({type(error).__name__}); try again") from None
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+    def import_model(self, path: Path, *, layout: str, name: str, classes: list[str], dataset: str = "", **options: Any) -> Suite:
+        """Upload a model file and import it; with `dataset` it is evaluated and timed there, too.
+
+        `options` are `split`, `duration` and `lane`, and further fields of the spec such as `class_map`, `input_height` or `licence`.
+        """
+        stored = self.upload(path)
+        told: dict[str, Any] = {key: options.pop(key) for key in ("split", "duration", "lane") if key in options}
+        spec = {"file": {"sha256": stored["sha256"], "name": path.name}, "layout": layout, "name": name, "classes": classes, **options}
+        body = {"spec": spec, "dataset": dataset, **told}
+        return Suite.of(self.call("POST", "/models/import", json=body, headers={"Idempotency-Key": str(uuid.uuid4())}))
+
+    def score(self, path: Path, *, dataset: str = "", split: str = "test", ground_truth: Path | None = None, name: str = "") -> Job:
+        """Upload a COCO results file and score it on a split of a data set of the site, or against a COCO file."""
+        body: dict[str, Any] = {"sha256": self.upload(path)["sha256"], "dataset": dataset, "split": split, "name": name or path.name}
+        if ground_truth is not None:
+            body["ground_truth_sha256"] = self.upload(ground_truth)["sha256"]
+        return Job.of(self.call("POST", "/predictions", json=body, headers={"Idempotency-Key": str(uuid.uuid4())}))
+
+    def bring_bundle(self, path: Path) -> Job:
+        """Upload a bundle of a job that ran with no server; returns its job, the same one for the same bundle."""
+        return Job.of(self.call("POST", "/bundles", json={"sha256": self.upload(path)["sha256"]}, timeout=600))
 
     def job(self, job_id: str) -> Job:
         """Show one job."""

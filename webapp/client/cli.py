@@ -20,6 +20,7 @@ from webapp.client.show import jobs_table, now_text, results_table
 from webapp.client.watch import watch_suite
 
 console = Console(stderr=True)
+LAYOUTS = ("yolox", "nanodet", "anchor_free", "end_to_end", "fastestdet")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,11 +65,39 @@ def _parser() -> argparse.ArgumentParser:
     item.add_argument("--spec", type=Path, help="a job spec instead of models")
     item.add_argument("--key", help="idempotency key: the same key queues nothing twice")
     item.add_argument("--watch", action="store_true", help="wait until everything has ended")
-    item = command("import", "import a data set: a .zip or .tar, or a built-in one")
-    item.add_argument("source", help="a file, or the name of a built-in data set")
+    item = command("import", "import a data set: a .zip or .tar, one of the catalogue, or a folder of the server")
+    item.add_argument("source", help="a file, the name of a data set of the catalogue, or a folder that the server opened for import")
     item.add_argument("--name", help="the data set's name on the site")
     item.add_argument("--names", help="class names in order, comma separated, instead of those in the data")
+    item.add_argument("--preview", action="store_true", help="make a preview to look at on the site; freeze it there or with `freeze`")
     item.add_argument("--watch", action="store_true")
+    _add_edits(item)
+    item = command("freeze", "freeze a preview, or make a new version with changes")
+    item.add_argument("name", help="the data set's name on the site")
+    item.add_argument("--version", type=int, help="its number (default: the newest)")
+    item.add_argument("--watch", action="store_true")
+    _add_edits(item)
+    item = command("import-model", "import a detector that was trained elsewhere: an .onnx file, or FastestDet's .pth")
+    item.add_argument("file", type=Path)
+    item.add_argument("--layout", required=True, choices=LAYOUTS, help="how its outputs are laid out")
+    item.add_argument("--name", required=True, help="the model's name on the site")
+    item.add_argument("--classes", type=Path, required=True, help="a file with the class names, one a line, in the order of the outputs")
+    item.add_argument("--map", action="append", default=[], metavar="THEIRS=OURS", help="may be given several times")
+    item.add_argument("--evaluate", default="", metavar="DATASET", help="evaluate and time it on this data set of the site")
+    item.add_argument("--split", choices=["train", "val", "test"], default="test")
+    item.add_argument("--input-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="by default as the graph says")
+    item.add_argument("--licence", default="not told")
+    item.add_argument("--lane", default="cpu")
+    item.add_argument("--watch", action="store_true")
+    item = command("score", "score a COCO results file; no model is run")
+    item.add_argument("file", type=Path)
+    item.add_argument("--dataset", default="", help="name of a data set of the site")
+    item.add_argument("--split", choices=["train", "val", "test"], default="test")
+    item.add_argument("--ground-truth", type=Path, help="a COCO file instead of a data set")
+    item.add_argument("--name", default="", help="what made the detections")
+    item.add_argument("--watch", action="store_true")
+    item = command("bundle", "bring in a job that ran with no server (python -m detection_core bundle)")
+    item.add_argument("file", type=Path)
     item = command("jobs", "list jobs")
     item.add_argument("--state", default="")
     item.add_argument("--kind", default="")
@@ -79,10 +108,51 @@ def _parser() -> argparse.ArgumentParser:
         item = command(name, about)
         for option in ("suite", "dataset", "model", "family", "backend", "sort"):
             item.add_argument(f"--{option}")
-    item = command("download", "download a checkpoint by its id, or any stored file by its sha256")
-    item.add_argument("id")
+    item = command("download", "download a checkpoint by its id, any stored file by its sha256, or a data set by its name")
+    item.add_argument("id", nargs="?")
+    item.add_argument("--dataset", help="a data set instead of an id")
+    item.add_argument("--version", type=int, help="of the data set (default: the newest frozen one)")
+    item.add_argument("--form", choices=["coco", "yolo", "voc"], help="of the data set (default: the canonical .tar)")
     item.add_argument("--out", type=Path, help="file or folder (default: here)")
     return parser
+
+
+def _add_edits(item: argparse.ArgumentParser) -> None:
+    item.add_argument("--rename", action="append", default=[], metavar="OLD=NEW", help="may be given several times; two can be exchanged")
+    item.add_argument("--drop", action="append", default=[], metavar="CLASS", help="take the boxes of a class out; the images stay")
+    item.add_argument("--split", type=split_rule, help="seed:VAL,TEST[,SEED], group:PATTERN or list:val=FILE,test=FILE (a name a line)")
+    item.add_argument("--licence", default="", help="of the data")
+    item.add_argument("--source", dest="origin", default="", help="who made the data, and where it is")
+
+
+def split_rule(text: str) -> dict[str, Any]:
+    """Read how images are to be divided anew, as SplitRule has it; argparse's error for what cannot be read."""
+    kind, _, rest = text.partition(":")
+    try:
+        if kind == "seed":
+            val, test, *seed = rest.split(",") if rest else ("0.15", "0.15")
+            return {"by": "seed", "val": float(val), "test": float(test), "seed": int(seed[0]) if seed else 0}
+        if kind == "group" and rest:
+            return {"by": "group", "group_pattern": rest}
+        if kind == "list" and rest:
+            files = [part.partition("=") for part in rest.split(",")]
+            return {"by": "list", "lists": {split: _lines(Path(path)) for split, _, path in files}}
+    except (ValueError, OSError) as error:
+        raise argparse.ArgumentTypeError(f"'{text}' cannot be read ({error})") from None
+    raise argparse.ArgumentTypeError(f"'{text}' is no rule; use seed:0.15,0.15 or group:PATTERN or list:val=FILE,test=FILE")
+
+
+def _lines(path: Path) -> list[str]:
+    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+
+
+def _edits(options: argparse.Namespace) -> dict[str, Any]:
+    pairs = [pair.partition("=") for pair in options.rename]
+    for old, sign, new in pairs:
+        if not (old and sign and new):
+            raise ClientError(f"--rename {old}{sign}{new}: give the old name and the new one, such as weed=crop")
+    edits = {"rename": {old: new for old, _, new in pairs}, "drop": options.drop, "split": options.split}
+    return {name: value for name, value in edits.items() if value}
 
 
 def _print(data: Any) -> None:
@@ -115,9 +185,9 @@ def submit(client: Client, options: argparse.Namespace) -> int:
     request["minutes"] = options.minutes if options.minutes or options.epochs else 4.0
     if options.backend:
         request["backends"] = options.backend
-    known = client.datasets(options.dataset)
+    known = [row for row in client.datasets(options.dataset) if row["versions"]]
     if known:
-        request["dataset_sha256"] = known[0]["versions"][0]["artifact_sha256"]
+        request["dataset_sha256"] = client.dataset_version(options.dataset)["artifact_sha256"]
     else:
         request["import_ref"] = options.dataset
     suite = client.submit_pipeline(request, key=options.key)
@@ -132,16 +202,73 @@ def import_(client: Client, options: argparse.Namespace) -> int:
     """Import a data set."""
     path = Path(options.source)
     names = [name.strip() for name in options.names.split(",")] if options.names else None
-    if not path.exists():
-        job = client.import_dataset(options.name or options.source, ref=options.source, class_names=names)
+    told: dict[str, Any] = {"class_names": names, "edits": _edits(options), "licence": options.licence, "source": options.origin}
+    told["preview"] = options.preview
+    if path.is_dir():
+        job = client.import_dataset(options.name or path.resolve().name, ref=str(path.resolve()), **told)
+    elif not path.exists():
+        job = client.import_dataset(options.name or path.name, ref=options.source, **told)
     else:
         with _download_bar() as bar:
             task = bar.add_task(f"upload {path.name}", total=path.stat().st_size if path.is_file() else None)
-            stored = client.upload(path, on_progress=lambda size: bar.advance(task, size))
-        source = {"sha256": stored["sha256"], "name": stored["name"]}
-        name = options.name or path.name.split(".")[0]
-        job = client.submit_job({"kind": "import", "source": source, "name": name, "class_names": names}, title=name)
+            name = options.name or path.name.split(".")[0]
+            job = client.import_dataset(name, path=path, on_progress=lambda size: bar.advance(task, size), **told)
     return _after_job(client, job, options)
+
+
+def freeze(client: Client, options: argparse.Namespace) -> int:
+    """Freeze a preview, or make a new version with changes."""
+    version = client.dataset_version(options.name, number=options.version, frozen=False)
+    answer = client.freeze(version["uuid"], edits=_edits(options), licence=options.licence, source=options.origin)
+    if answer["job"]:
+        return _after_job(client, Job.of(answer["job"]), options)
+    console.print(f"{options.name} v{answer['version']['number']} is frozen")
+    if options.json:
+        _print(answer)
+    return 0
+
+
+def import_model(client: Client, options: argparse.Namespace) -> int:
+    """Import a model file, and measure it where that is asked for."""
+    if not options.classes.is_file():
+        raise ClientError(f"{options.classes} is not a file; give one with the class names, one a line")
+    names = [line.strip() for line in options.classes.read_text(encoding="utf-8").splitlines() if line.strip()]
+    mapping = dict(_pair(text) for text in options.map)
+    size = dict(zip(("input_height", "input_width"), options.input_size or (), strict=False))
+    told = {"split": options.split, "lane": options.lane, "licence": options.licence, **size}
+    suite = client.import_model(
+        options.file, layout=options.layout, name=options.name, classes=names, class_map=mapping, dataset=options.evaluate, **told
+    )
+    console.print(f"{len(suite.jobs)} job{'s' if len(suite.jobs) > 1 else ''} queued: {suite.url}")
+    ended = watch_suite(client, suite.uuid, console) if options.watch else suite
+    if options.json:
+        _print(ended.data)
+    return 0 if not options.watch or all(job.state == "succeeded" for job in ended.jobs) else 1
+
+
+def _pair(text: str) -> tuple[str, str]:
+    theirs, equals, ours = (part.strip() for part in text.partition("="))
+    if not (theirs and equals and ours):
+        raise ClientError(f"--map {text} is no mapping; write it as THEIRS=OURS")
+    return theirs, ours
+
+
+def score(client: Client, options: argparse.Namespace) -> int:
+    """Score a results file."""
+    if bool(options.dataset) == (options.ground_truth is not None):
+        raise ClientError("give either --dataset (with --split) or --ground-truth FILE")
+    job = client.score(options.file, dataset=options.dataset, split=options.split, ground_truth=options.ground_truth, name=options.name)
+    return _after_job(client, job, options)
+
+
+def bundle(client: Client, options: argparse.Namespace) -> int:
+    """Bring in a bundle."""
+    job = client.bring_bundle(options.file)
+    if options.json:
+        _print(job.data)
+    else:
+        console.print(f"{job.kind} {job.title} is in, marked as measured on {job.data.get('origin')}: {job.url}")
+    return 0
 
 
 def _after_job(client: Client, job: Job, options: argparse.Namespace) -> int:
@@ -237,7 +364,11 @@ def frontier(client: Client, options: argparse.Namespace) -> int:
 
 
 def download(client: Client, options: argparse.Namespace) -> int:
-    """Download a checkpoint or a stored file."""
+    """Download a checkpoint, a stored file or a data set."""
+    if options.dataset:
+        return _download_dataset(client, options)
+    if options.id is None:
+        raise ClientError("give the id of a checkpoint, a sha256, or --dataset NAME")
     if len(options.id) == 64:
         sha256, name, size = options.id, f"{options.id[:12]}.bin", None
     else:
@@ -255,6 +386,24 @@ def download(client: Client, options: argparse.Namespace) -> int:
     return 0
 
 
+def _download_dataset(client: Client, options: argparse.Namespace) -> int:
+    version = client.dataset_version(options.dataset, number=options.version)
+    name = f"{options.dataset}-v{version['number']}{f'-{options.form}' if options.form else ''}.tar".replace("/", "-")
+    target = options.out or Path(name)
+    target = target / name if target.is_dir() else target
+    with _download_bar() as bar:
+        task = bar.add_task(name, total=None)
+        if options.form:
+            client.export_dataset(version["uuid"], options.form, target, on_progress=lambda count: bar.advance(task, count))
+        else:
+            client.download(version["artifact_sha256"], target, on_progress=lambda count: bar.advance(task, count))
+    if options.json:
+        _print({"path": str(target), "version": version["uuid"], "size": target.stat().st_size})
+    else:
+        print(target)
+    return 0
+
+
 def _download_bar() -> Progress:
     return Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=console, transient=True)
 
@@ -262,6 +411,10 @@ def _download_bar() -> Progress:
 COMMANDS = {
     "submit": submit,
     "import": import_,
+    "freeze": freeze,
+    "import-model": import_model,
+    "score": score,
+    "bundle": bundle,
     "jobs": jobs,
     "watch": watch,
     "cancel": cancel,

@@ -1,5 +1,7 @@
-"""Addresses of the compare pages."""
+"""Addresses of the comparison."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from webapp.compare import views
+
+urlpatterns = [path("compare", views.compare, name="compare")]

@@ -2,58 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from pathlib import PurePosixPath
-from typing import Any, BinaryIO
 from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 
-from webapp.artifacts.models import Artifact
-from webapp.artifacts.services import artifact_open
+from webapp.datasets.archive import SPLITS, ArchiveIndex, StoredImage, archive_index, member_bytes
 from webapp.datasets.models import Dataset, DatasetVersion
 
-SPLITS = ("train", "val", "test")
-INDEX = "dataset.json"
 COLOURS = 8
-CONTENT_TYPES = {
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".png": "image/png",
-    ".bmp": "image/bmp",
-    ".webp": "image/webp",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-}
-
-
-@dataclass(frozen=True)
-class StoredImage:
-    """One image of a stored data set; `offset` and `size` are its bytes within the .tar. Boxes are xyxy in pixels."""
-
-    number: int
-    file: str
-    width: int
-    height: int
-    split: str
-    group: str | None
-    sha256: str
-    boxes: tuple[tuple[float, float, float, float], ...]
-    labels: tuple[int, ...]
-    iscrowd: tuple[bool, ...]
-    offset: int
-    size: int
-
-    @property
-    def content_type(self) -> str | None:
-        """Return the media type by the file's ending, None for a file that is no image."""
-        return CONTENT_TYPES.get(PurePosixPath(self.file).suffix.lower())
 
 
 @dataclass(frozen=True)
@@ -63,6 +21,7 @@ class DatasetRow:
     dataset: Dataset
     newest: DatasetVersion
     versions: int
+    previews: int
 
     @property
     def images(self) -> list[tuple[str, int]]:
@@ -135,21 +94,38 @@ class ClassCount:
 
 
 def dataset_list() -> list[DatasetRow]:
-    """Return every data set that has a version, the most recently imported first."""
-    newest = DatasetVersion.objects.order_by("dataset", "-number").distinct("dataset").select_related("dataset")
-    numbers = dict(Dataset.objects.annotate(count=Count("versions")).values_list("pk", "count"))
-    rows = [DatasetRow(version.dataset, version, numbers[version.dataset_id]) for version in newest]
+    """Return every data set that has a version, the most recently imported first; a preview stands for one that has nothing frozen."""
+    newest = DatasetVersion.objects.order_by("dataset", "-frozen", "-number").distinct("dataset").select_related("dataset")
+    newest = newest.defer("statistics", "leaks", "edits")
+    waiting = Count("versions", filter=Q(versions__frozen=False))
+    numbers = {
+        pk: (versions, previews)
+        for pk, versions, previews in Dataset.objects.annotate(count=Count("versions"), previews=waiting).values_list(
+            "pk", "count", "previews"
+        )
+    }
+    rows = [DatasetRow(version.dataset, version, *numbers[version.dataset_id]) for version in newest]
     return sorted(rows, key=lambda row: row.newest.created_at, reverse=True)
 
 
 def version_list(dataset: Dataset) -> list[DatasetVersion]:
-    """Return a data set's versions, newest first."""
-    return list(dataset.versions.select_related("artifact").order_by("-number"))
+    """Return a data set's versions, newest first, without what their imports found."""
+    return list(dataset.versions.defer("report", "statistics", "leaks", "splits", "classes").order_by("-number"))
+
+
+def version_whole(version: DatasetVersion) -> DatasetVersion:
+    """Return a version with everything that its page shows."""
+    return DatasetVersion.objects.select_related("dataset", "artifact").get(pk=version.pk)
 
 
 def version_choices() -> QuerySet[DatasetVersion]:
-    """Return every version that a job may use, newest first."""
-    return DatasetVersion.objects.select_related("dataset").order_by("-created_at", "-id")
+    """Return every version that a job may use, newest first: those that are frozen."""
+    return DatasetVersion.objects.filter(frozen=True).select_related("dataset").order_by("-created_at", "-id")
+
+
+def previews_waiting(*, limit: int = 3) -> list[DatasetVersion]:
+    """Return the newest previews, which no job may use before they are frozen."""
+    return list(DatasetVersion.objects.filter(frozen=False).select_related("dataset").order_by("-id")[:limit])
 
 
 def split_rows(version: DatasetVersion) -> list[SplitRow]:
@@ -178,56 +154,21 @@ def stored_images(version: DatasetVersion, *, split: str = "") -> list[StoredIma
     Raises:
         FileNotFoundError: the stored .tar is gone.
     """
-    images = _read_archive(version.artifact_id)
-    return [image for image in images if split in ("", image.split)]
+    index = stored_index(version)
+    return [index.image(number) for number in index.numbers(split=split).tolist()]
+
+
+def stored_index(version: DatasetVersion) -> ArchiveIndex:
+    """Return what a version's .tar holds: for reading a page of many images. Raises FileNotFoundError where the .tar is gone."""
+    return archive_index(version.artifact_id)
 
 
 def stored_image(version: DatasetVersion, number: int) -> StoredImage | None:
     """Return the image with this number, counted from 1."""
-    images = _read_archive(version.artifact_id)
-    return images[number - 1] if 1 <= number <= len(images) else None
+    index = stored_index(version)
+    return index.image(number) if 1 <= number <= len(index) else None
 
 
 def image_bytes(version: DatasetVersion, image: StoredImage) -> bytes:
     """Return an image's file as it was imported."""
-    with _opened(version.artifact_id) as file:
-        file.seek(image.offset)
-        return file.read(image.size)
-
-
-@lru_cache(maxsize=8)
-def _read_archive(sha256: str) -> tuple[StoredImage, ...]:
-    """Return all images of a canonical .tar. Cached by content hash, so it never goes stale."""
-    with _opened(sha256) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-        places = {member.name: (member.offset_data, member.size) for member in tar if member.isreg()}
-        content = tar.extractfile(INDEX)
-        index = json.load(content) if content else {"images": []}
-    return tuple(_images(index["images"], places))
-
-
-def _images(entries: list[dict[str, Any]], places: dict[str, tuple[int, int]]) -> Iterator[StoredImage]:
-    for number, entry in enumerate(entries, start=1):
-        offset, size = places[f"images/{entry['file']}"]
-        yield StoredImage(
-            number=number,
-            file=entry["file"],
-            width=entry["width"],
-            height=entry["height"],
-            split=entry["split"],
-            group=entry["group"],
-            sha256=entry["sha256"],
-            boxes=tuple(tuple(box) for box in entry["boxes"]),
-            labels=tuple(entry["labels"]),
-            iscrowd=tuple(entry["iscrowd"]),
-            offset=offset,
-            size=size,
-        )
-
-
-@contextmanager
-def _opened(sha256: str) -> Iterator[BinaryIO]:
-    file = artifact_open(Artifact.objects.get(sha256=sha256))
-    try:
-        yield file
-    finally:
-        file.close()
+    return member_bytes(version.artifact_id, offset=image.offset, size=image.size)

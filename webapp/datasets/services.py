@@ -3,35 +3,85 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, ProtectedError
 
 from detection_core.schemas.results import ImportResult
 from webapp.accounts.models import User
 from webapp.artifacts.models import Artifact
+from webapp.datasets.edits import composed
 from webapp.datasets.models import Dataset, DatasetVersion
 
 
 @transaction.atomic
-def dataset_version_record(*, result: ImportResult, artifact: Artifact, user: User | None) -> DatasetVersion:
-    """Record an imported data set: the version with this content if it is known, else the next number."""
-    dataset, _ = Dataset.objects.get_or_create(
-        name=result.name, defaults={"licence": result.licence or "", "source": result.source or "", "created_by": user}
-    )
+def dataset_version_record(*, result: ImportResult, artifact: Artifact, user: User | None, made_from: str | None = None) -> DatasetVersion:
+    """Record an imported data set: the version with this content if it is known, else the next number.
+
+    `made_from` is the sha256 of what was imported. Where that is a stored version, the new one carries its changes on; a preview is
+    replaced by what was made out of it. A result that is a preview itself stays to be frozen, unless its content is frozen already.
+    """
+    dataset, _ = Dataset.objects.get_or_create(name=result.name, defaults={"created_by": user})
     Dataset.objects.select_for_update().get(pk=dataset.pk)
+    _fill_in(dataset, licence=result.licence or "", source=result.source or "")
+    parent = dataset.versions.filter(artifact_id=made_from).first() if made_from else None
     known = dataset.versions.filter(content_hash=result.content_hash).first()
-    if known:
-        return known
-    newest = dataset.versions.aggregate(newest=Max("number"))["newest"] or 0
+    number = _next_number(dataset)
+    if parent is not None and parent != known and not result.preview and _preview_removed(parent):
+        number = parent.number
+    if known is not None:
+        _complete(known, result)
+        return known if result.preview else dataset_freeze(version=known)
     return DatasetVersion.objects.create(
         dataset=dataset,
-        number=newest + 1,
+        number=number,
         content_hash=result.content_hash,
         artifact=artifact,
         classes=list(result.classes),
         splits={name: split.to_dict() for name, split in result.splits.items()},
         report=result.report.to_dict(),
-        form=result.form,
+        form=parent.form if parent is not None and result.form == "canonical" else result.form,
+        frozen=not result.preview,
+        statistics=result.statistics.to_dict(),
+        leaks=result.leaks.to_dict(),
+        edits=composed(parent.edits if parent is not None else {}, result.edits),
     )
+
+
+def dataset_freeze(*, version: DatasetVersion) -> DatasetVersion:
+    """Freeze a preview as it is: jobs may use it from now on. One that is frozen stays so."""
+    DatasetVersion.objects.filter(pk=version.pk, frozen=False).update(frozen=True)
+    version.frozen = True
+    return version
+
+
+def _preview_removed(version: DatasetVersion) -> bool:
+    """Remove a preview that nothing refers to; says whether it is gone."""
+    if version.frozen:
+        return False
+    try:
+        with transaction.atomic():
+            version.delete()
+    except ProtectedError:
+        return False
+    return True
+
+
+def _complete(version: DatasetVersion, result: ImportResult) -> None:
+    """Add what an earlier import of the same content did not look at."""
+    if not version.statistics:
+        found = {"statistics": result.statistics.to_dict(), "leaks": result.leaks.to_dict()}
+        DatasetVersion.objects.filter(pk=version.pk).update(**found)
+
+
+def _fill_in(dataset: Dataset, *, licence: str, source: str) -> None:
+    """Keep what the files tell of their licence and source where no person has told it."""
+    told = {"licence": licence[:100], "source": source[:300]}
+    missing = {field: value for field, value in told.items() if value and not getattr(dataset, field)}
+    if missing:
+        Dataset.objects.filter(pk=dataset.pk).update(**missing)
+
+
+def _next_number(dataset: Dataset) -> int:
+    return (dataset.versions.aggregate(newest=Max("number"))["newest"] or 0) + 1
 
 
 def dataset_describe(*, name: str, licence: str, source: str, user: User | None) -> Dataset:

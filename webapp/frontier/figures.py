@@ -10,12 +10,15 @@ from typing import Any
 
 from django.urls import reverse
 
+from detection_core.catalogue.published import PublishedResult
+from webapp.frontier.published import family_of
 from webapp.results.models import Result
 from webapp.templatetags.show import ap, backend_title, bytesize, family_slot, family_title, fps, model_title, ms
 
 MARKERS = {"eager": "circle", "onnxruntime": "square", "openvino": "diamond", "compiled": "triangle-up", "tensorrt": "star"}
 # Full for fp32; a dot in the middle for narrower types, on a ring for int8.
 FILLS = {"fp32": "", "fp16": "-dot", "bf16": "-dot", "int8": "-open-dot"}
+HOLLOW = ("circle-open", "square-open", "diamond-open", "triangle-up-open", "triangle-down-open", "pentagon-open", "star-open", "x-open")
 PLOT_WIDTH_PX, PLOT_HEIGHT_PX = 1100, 440
 LABEL_HEIGHT_PX, LETTER_PX = 18, 7
 Figure = dict[str, Any]
@@ -104,6 +107,8 @@ def hover_card(row: Result) -> str:
         f"p50 {ms(row.p50_ms)} ms, p95 {ms(row.p95_ms)} ms, {fps(row.fps)} FPS",
         bytesize(row.size_bytes),
     ]
+    if row.origin:
+        lines.append("offline, measured on " + escape(row.origin))
     if row.flags:
         lines.append("flags: " + escape(", ".join(flag.replace("_", " ") for flag in row.flags)))
     return "<br>".join(lines)
@@ -191,3 +196,47 @@ def _layout(x_range: list[float], y_range: list[float]) -> Figure:
         "margin": {"l": 60, "r": 24, "t": 56, "b": 56},
         "hovermode": "closest",
     }
+
+
+def published_figure(rows: Sequence[PublishedResult]) -> Figure:
+    """Draw published figures of one machine: hollow points by family, no line, for nobody measured them alike."""
+    x_range = _log_range([row.speed_ms or 1.0 for row in rows])
+    y_range = _ap_range([100 * (row.ap or 0) for row in rows])
+    ordered = sorted(rows, key=lambda row: (family_slot(family_of(row)), row.family))
+    traces = [_published(family, list(found)) for family, found in groupby(ordered, key=lambda row: row.family)]
+    layout = _layout(x_range, y_range)
+    layout["xaxis"]["title"] = {"text": "published time an image, ms, batch 1"}
+    del layout["xaxis2"]
+    layout["yaxis"]["title"] = {"text": "published AP, COCO val2017 × 100"}
+    return {"data": traces, "layout": layout}
+
+
+def _published(family: str, rows: list[PublishedResult]) -> Figure:
+    symbol = HOLLOW[sum(map(ord, family)) % len(HOLLOW)]
+    colour = f"var(--family-{family_slot(family_of(rows[0]))})"
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": family,
+        "marker": {
+            "symbol": symbol,
+            "color": colour,
+            "size": 9,
+            "line": {"width": 1.5},
+        },
+        "x": [row.speed_ms for row in rows],
+        "y": [round(100 * (row.ap or 0), 3) for row in rows],
+        "text": [_published_card(row) for row in rows],
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+
+
+def _published_card(row: PublishedResult) -> str:
+    precision, side = row.precision or "precision not told", row.input_size or "not told"
+    lines = [
+        f"<b>{escape(row.title)}</b>",
+        f"AP {ap(row.ap)}, {ms(row.speed_ms)} ms, {escape(precision)}, input {escape(side)}",
+        f"NMS: {row.includes_nms or 'not told'}",
+        escape(row.source_title),
+    ]
+    return "<br>".join(lines)

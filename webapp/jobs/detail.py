@@ -9,6 +9,7 @@ from typing import Any
 from django.core.exceptions import ObjectDoesNotExist
 from django.urls import reverse
 
+from webapp.datasets.edits import history_words
 from webapp.datasets.models import DatasetVersion
 from webapp.jobs.listing import JobRow, job_rows
 from webapp.jobs.live import event_data
@@ -36,10 +37,11 @@ POINTS_SHOWN = 2000
 
 @dataclass(frozen=True)
 class Link:
-    """Something a job made that has a page or a file."""
+    """Something a job made that has a page or a file; `main` where it is the next thing to do."""
 
     words: str
     url: str
+    main: bool = False
 
 
 def job_panel(job: Job) -> dict[str, Any]:
@@ -77,7 +79,7 @@ def _now(job: Job) -> dict[str, Any]:
             "remedy": remedy,
             "tail": "\n".join(lines[-TAIL_LINES:]),
         }
-    return {}
+    return {"scored": job.result} if job.kind == "score" and job.state == State.SUCCEEDED else {}
 
 
 def _attempts(job: Job) -> list[tuple[JobAttempt, str]]:
@@ -111,6 +113,10 @@ def _asked(job: Job) -> list[tuple[str, str, str]]:
     spec = job.spec
     found = [("Detector", model_title(spec["model"]), reverse("model-detail", args=[spec["model"]]))] if spec.get("model") else []
     found += [("Backend", backend_title(spec["backend"]), "")] if spec.get("backend") else []
+    for name, label in (("layout", "Layout"), ("name", "Name")):
+        found += [(label, str(spec[name]).replace("_", " "), "")] if job.kind in ("import_model", "score") and spec.get(name) else []
+    for name, label in (("file", "File"), ("predictions", "Results file"), ("ground_truth", "Ground truth")):
+        found += [(label, str(spec[name].get("name") or "–"), "")] if isinstance(spec.get(name), dict) else []
     if isinstance(spec.get("dataset"), dict):
         found.append(("Data set", *_dataset_link(spec["dataset"])))
     found += [
@@ -118,6 +124,8 @@ def _asked(job: Job) -> list[tuple[str, str, str]]:
         for name, label in (("split", "Split"), ("scenario", "Scenario"), ("duration", "Duration"))
         if spec.get(name)
     ]
+    if job.kind == "import":
+        found += [("Changes", "; ".join(words), "") for words in history_words({"steps": [spec.get("edits") or {}]}) if words]
     recipe = spec.get("recipe") or {}
     if recipe.get("max_minutes"):
         found.append(("Training", f"at most {recipe['max_minutes']:g} min", ""))
@@ -135,14 +143,22 @@ def _dataset_link(file: dict[str, Any]) -> tuple[str, str]:
     return str(version), _version_url(version)
 
 
+def _version_link(version: DatasetVersion) -> Link:
+    if version.frozen:
+        return Link(f"Data set {version}", _version_url(version))
+    return Link("Look at the preview and freeze it", _version_url(version), main=True)
+
+
 def _version_url(version: DatasetVersion) -> str:
     return f"{reverse('dataset-detail', args=[version.dataset.uuid])}?version={version.uuid}"
 
 
 def results_of(job: Job, outputs: list[JobOutput]) -> list[Link]:
     """Return links to what a job made: a data set version, checkpoints, a result."""
+    if job.kind == "import_model":
+        return _measure_links(outputs)
     # Results stand above jobs: they are reached through the relation, never imported.
-    links = [Link(f"Data set {version}", _version_url(version)) for version in _versions_made(job, outputs)]
+    links = [_version_link(version) for version in _versions_made(job, outputs)]
     pair = None
     try:
         if job.kind == "benchmark":
@@ -151,11 +167,19 @@ def results_of(job: Job, outputs: list[JobOutput]) -> list[Link]:
             pair = job.evaluation.pairs.order_by("-complete", "-id").first()
     except ObjectDoesNotExist:
         pair = None
+    if job.kind in ("evaluate", "score") and job.state == State.SUCCEEDED:
+        links.append(Link("Accuracy in full", reverse("evaluation-detail", args=[job.uuid])))
     if pair is not None:
         links.append(
             Link("The result on the board" if pair.complete else "The result, not yet complete", reverse("result-detail", args=[pair.uuid]))
         )
     return links
+
+
+def _measure_links(outputs: list[JobOutput]) -> list[Link]:
+    made = next((output for output in outputs if output.role in ("exported_model", "checkpoint_best")), None)
+    choices = (("Evaluate it", "evaluate"), ("Time it", "benchmark"))
+    return [Link(words, f"{reverse('job-new')}?kind={kind}&artifact={made.artifact_id}") for words, kind in choices] if made else []
 
 
 def _versions_made(job: Job, outputs: list[JobOutput]) -> list[DatasetVersion]:

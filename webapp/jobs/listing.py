@@ -62,6 +62,8 @@ def _words(job: Job, queue: _QueueWords) -> str:
             return "its processes are being ended"
         case State.QUEUED | State.WAITING:
             return queue.words(job)
+        case State.SUCCEEDED if job.origin:
+            return f"offline, measured on {job.origin}"
         case State.SUCCEEDED:
             return f"took {seconds(duration_seconds(job))}"
         case State.FAILED:

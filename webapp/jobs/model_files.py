@@ -18,7 +18,7 @@ MOST_LISTED = 200
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A checkpoint or an exported model by hash, with what a person tells it by."""
+    """A checkpoint or an exported model by hash, with what a person tells it by; `imported` where it was made elsewhere."""
 
     sha256: str
     name: str
@@ -27,6 +27,7 @@ class ModelFile:
     job_title: str
     made_at: datetime | None
     classes: tuple[str, ...] = ()
+    imported: bool = False
 
     @property
     def backend(self) -> str:
@@ -38,6 +39,7 @@ class ModelFile:
         """Name the file in a list of choices."""
         title = DETECTORS[self.model].title if self.model in DETECTORS else self.model
         what = {"checkpoint_best": "best checkpoint", "checkpoint_last": "last checkpoint"}.get(self.role, "ONNX file")
+        what = ("weights" if self.backend == "eager" else what) + " from elsewhere" if self.imported else what
         data = self.job_title.partition(" · ")[2]
         when = f"{self.made_at:%Y-%m-%d %H:%M} UTC" if self.made_at else ""
         return " · ".join(part for part in (title, what, data, when) if part)
@@ -52,6 +54,7 @@ def model_files(*, roles: tuple[str, ...]) -> list[ModelFile]:
             "artifact_id",
             "name",
             "role",
+            "job__kind",
             "job__title",
             "job__finished_at",
             "job__result__manifest__model",
@@ -73,4 +76,5 @@ def _model_file(row: Mapping[str, Any]) -> ModelFile:
         job_title=row["job__title"],
         made_at=row["job__finished_at"],
         classes=tuple(row["job__result__manifest__classes"] or ()),
+        imported=row["job__kind"] == "import_model",
     )

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from detection_core.assignment.layouts import AnchorOptions, check_anchors, rule_of, variant_of
 from detection_core.catalogue.datasets import DATASETS
 from detection_core.catalogue.detectors import DETECTORS
 from detection_core.catalogue.recipes import recipe_for
@@ -20,7 +21,10 @@ MANY_EPOCHS = 1000  # the minutes end the training, not the epochs
 
 
 class PipelineRequest(Schema):
-    """What a person asks for: models on one data set. The data set is a stored version (`dataset_sha256`, of its .tar) or a built-in."""
+    """What a person asks for: models on one data set. The data set is a stored version (`dataset_sha256`, of its .tar) or a built-in.
+
+    `model_options` gives single models other anchors than their own.
+    """
 
     models: Annotated[tuple[str, ...], Field(min_length=1, max_length=30)]
     dataset_sha256: Sha256 | None = None
@@ -31,6 +35,7 @@ class PipelineRequest(Schema):
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
     input_size: Annotated[int, Field(ge=64, le=2048, multiple_of=32)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=1024)] | None = None
+    model_options: dict[str, AnchorOptions] = {}
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     duration: Literal["quick", "standard", "full"] = "quick"
     split: Literal["val", "test"] = "test"
@@ -47,7 +52,16 @@ class PipelineRequest(Schema):
             raise ValueError(f"built-in data set '{self.import_ref}' is not known; use one of {', '.join(DATASETS)}")
         if self.minutes is None and self.epochs is None:
             raise ValueError("give minutes or epochs, so that the training ends")
+        self._check_anchors()
         return self
+
+    def _check_anchors(self) -> None:
+        for name, options in self.model_options.items():
+            if name not in self.models:
+                raise ValueError(f"model_options names '{name}', which is not among the models; add it to them or leave it out")
+            detector = DETECTORS[name]
+            rule_of(detector)  # refuses a family whose anchors nobody has described
+            check_anchors(name, detector.family, variant_of(detector), options.anchor_sizes, options.aspect_ratios)
 
     @property
     def title(self) -> str:
@@ -113,6 +127,7 @@ def recipe_of(request: PipelineRequest, model: str) -> Recipe:
     chosen: dict[str, Any] = {"seed": request.seed, "max_minutes": request.minutes}
     chosen |= {"epochs": request.epochs or (MANY_EPOCHS if request.minutes else None)}
     chosen |= {"input_size": request.input_size, "batch_size": request.batch_size}
+    chosen |= {"model_options": request.model_options[model].given() if model in request.model_options else None}
     try:
         return recipe_for(DETECTORS[model], Recipe.parse({name: value for name, value in chosen.items() if value is not None}))
     except InvalidInput as error:

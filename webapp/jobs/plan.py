@@ -17,13 +17,15 @@ from webapp.jobs.states import State
 
 NOUNS = {
     "import": ("import", "imports"),
+    "import_model": ("model import", "model imports"),
     "train": ("training", "trainings"),
     "export": ("export", "exports"),
     "evaluate": ("evaluation", "evaluations"),
     "benchmark": ("latency measurement", "latency measurements"),
+    "score": ("scoring", "scorings"),
 }
 # What a kind took on two CPU cores, for a site that has no past jobs to ask; warming up and saving come on top of the minutes.
-FIRST_GUESS_S = {"import": 20.0, "export": 15.0, "evaluate": 30.0, "train": 1200.0}
+FIRST_GUESS_S = {"import": 20.0, "import_model": 15.0, "score": 20.0, "export": 15.0, "evaluate": 30.0, "train": 1200.0}
 AROUND_A_TRAINING_S = 25.0
 AROUND_A_MEASUREMENT_S = 8.0
 

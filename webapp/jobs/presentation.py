@@ -14,6 +14,7 @@ from webapp.templatetags.show import backend_title, model_title
 
 KIND_TITLES = {
     "import": "Import",
+    "import_model": "Model import",
     "train": "Training",
     "export": "Export",
     "evaluate": "Evaluation",

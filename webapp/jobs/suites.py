@@ -12,9 +12,10 @@ from webapp.jobs.presentation import about
 from webapp.jobs.states import FINAL, State
 from webapp.templatetags.show import backend_title
 
-STEPS = ("import", "train", "export", "evaluate", "benchmark", "score", "probe")
+STEPS = ("import", "import_model", "train", "export", "evaluate", "benchmark", "score", "probe")
 STEP_TITLES = {
     "import": "Import",
+    "import_model": "Bring in",
     "train": "Train",
     "export": "Export",
     "evaluate": "Evaluate",

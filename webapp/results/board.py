@@ -26,7 +26,7 @@ COLUMNS = (
     Column("", "Backend", numeric=False),
     Column("", "dtype", numeric=False),
     Column("", "Input", "px"),
-    Column("ap", "AP", "COCO"),
+    Column("ap", "AP", "95% interval", "COCO"),
     Column("ap50", "AP50"),
     Column("ap75", "AP75"),
     Column("ap_small", "AP small"),

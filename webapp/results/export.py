@@ -21,9 +21,12 @@ COLUMNS: dict[str, Callable[[Result], Any]] = {
     "dtype": lambda row: row.dtype,
     "input_size": lambda row: row.input_size,
     "ap": lambda row: row.ap,
+    "ap_low": lambda row: row.ap_low,
+    "ap_high": lambda row: row.ap_high,
     "ap50": lambda row: row.ap50,
     "ap75": lambda row: row.ap75,
     "ap_small": lambda row: row.ap_small,
+    "small_recall": lambda row: row.small_recall,
     "ar_100": lambda row: row.ar_100,
     "p50_ms": lambda row: row.p50_ms,
     "p95_ms": lambda row: row.p95_ms,
@@ -45,6 +48,7 @@ COLUMNS: dict[str, Callable[[Result], Any]] = {
     "environment": lambda row: row.environment.title,
     "environment_hash": lambda row: row.environment.stable_hash,
     "licence": lambda row: row.licence,
+    "origin": lambda row: row.origin,
     "created_at": lambda row: row.created_at.isoformat(timespec="seconds"),
 }
 

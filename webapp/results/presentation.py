@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,11 +55,8 @@ class Stage:
     share: float
 
 
-def metric_rows(evaluation: Evaluation | None) -> list[Metric]:
-    """Return the 12 numbers with what they mean, [] without an evaluation."""
-    if evaluation is None:
-        return []
-    found = evaluation.result["metrics"]
+def metric_rows(found: Mapping[str, float | None]) -> list[Metric]:
+    """Return the 12 numbers with what they mean."""
     return [Metric(title=title, meaning=meaning, value=found.get(name)) for name, (title, meaning) in METRICS.items()]
 
 

@@ -8,6 +8,10 @@ from uuid import UUID
 
 from django.db.models import Count, F, Max, Q, QuerySet
 
+from webapp.artifacts.models import Artifact
+from webapp.datasets.models import DatasetVersion
+from webapp.jobs.models import Job, JobOutput
+from webapp.jobs.states import State
 from webapp.results.models import Result
 
 SORTS: dict[str, str] = {
@@ -15,6 +19,7 @@ SORTS: dict[str, str] = {
     "ap50": "ap50",
     "ap75": "ap75",
     "ap_small": "ap_small",
+    "small_recall": "small_recall",
     "ar_100": "ar_100",
     "p50_ms": "p50_ms",
     "p95_ms": "p95_ms",
@@ -26,6 +31,8 @@ SORTS: dict[str, str] = {
     "created_at": "created_at",
 }
 PER_PAGE = 50
+# The flag of a result whose AP the two evaluators count differently: no number of it may be compared before that is explained.
+EVALUATORS_DISAGREE = "evaluators_disagree"
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class BoardFilters:
     threads: str = ""
     licence: str = ""
     search: str = ""
-    show: str = ""  # "all" also lists incomplete results and those on the split that chose the checkpoint
+    show: str = ""  # "all" also lists incomplete results, those on the split that chose the checkpoint, and doubted ones
     sort: str = "-ap"
     page: int = 1
 
@@ -112,7 +119,7 @@ def _matching(filters: BoardFilters) -> Q:
     if filters.search:
         condition &= Q(model__icontains=filters.search) | Q(family__icontains=filters.search)
     if filters.show != "all":
-        condition &= Q(complete=True, selection_split=False)
+        condition &= Q(complete=True, selection_split=False) & ~Q(flags__contains=[EVALUATORS_DISAGREE])
     return condition
 
 
@@ -181,6 +188,29 @@ def result_get(uuid: UUID) -> Result | None:
         .filter(uuid=uuid)
         .first()
     )
+
+
+def evaluated_job(uuid: UUID) -> Job | None:
+    """Return the finished evaluate or score job with this id, or None."""
+    return Job.objects.filter(uuid=uuid, kind__in=("evaluate", "score"), state=State.SUCCEEDED).first()
+
+
+def evaluated_result(job: Job) -> Result | None:
+    """Return the result that shows an evaluation, the complete and newest one first; None for a scored file."""
+    return results_with_relations().filter(evaluation__job=job).order_by("-complete", "-id").first()
+
+
+def evaluated_version(job: Job) -> DatasetVersion | None:
+    """Return the data set version that an evaluate or score job read: by its stored file, else by its content."""
+    known = DatasetVersion.objects.filter(content_hash=(job.result or {}).get("dataset_sha256") or "").select_related("dataset")
+    file = (job.spec.get("dataset") or {}).get("sha256")
+    return known.filter(artifact_id=file).first() or known.order_by("-id").first()
+
+
+def output_of(job: Job, role: str) -> Artifact | None:
+    """Return a file that a job made, or None."""
+    output = JobOutput.objects.filter(job=job, role=role).select_related("artifact").first()
+    return output.artifact if output else None
 
 
 def filter_choices() -> dict[str, list[str]]:

@@ -11,13 +11,23 @@ from django.db import connection, transaction
 
 from detection_core.frontier import pareto_front
 from detection_core.schemas.manifest import Manifest
-from detection_core.schemas.results import BenchmarkResult, EvaluateResult, ExportResult, ImportResult, JobResult, ProbeResult, TrainResult
+from detection_core.schemas.results import (
+    BenchmarkResult,
+    EvaluateResult,
+    ExportResult,
+    ImportModelResult,
+    ImportResult,
+    JobResult,
+    ProbeResult,
+    TrainResult,
+)
 from webapp.artifacts.models import Artifact
 from webapp.datasets.models import DatasetVersion
-from webapp.datasets.services import dataset_version_record
+from webapp.datasets.services import dataset_describe, dataset_version_record
 from webapp.hardware.services import environment_record
 from webapp.jobs.models import Job
 from webapp.results.models import Checkpoint, Evaluation, ExportedModel, LatencyMeasurement, Result
+from webapp.results.selectors import EVALUATORS_DISAGREE
 
 LARGEST_AUDIT_DIFFERENCE = 1e-6
 AP_SCORE_THRESH = 0.001
@@ -30,6 +40,7 @@ def job_record(*, job: Job, result: JobResult, outputs: Outputs) -> None:
     """Turn what `job` found into rows. Called once, in the transaction that ends the job."""
     writers: dict[str, Callable[..., None]] = {
         "import": _record_import,
+        "import_model": _record_imported_model,
         "train": _record_training,
         "export": _record_export,
         "evaluate": _record_evaluation,
@@ -41,7 +52,10 @@ def job_record(*, job: Job, result: JobResult, outputs: Outputs) -> None:
 
 
 def _record_import(job: Job, result: ImportResult, outputs: Outputs) -> None:
-    dataset_version_record(result=result, artifact=outputs["dataset"], user=job.created_by)
+    made_from = (job.spec.get("source") or {}).get("sha256")
+    dataset_version_record(result=result, artifact=outputs["dataset"], user=job.created_by, made_from=made_from)
+    told = {"licence": job.spec.get("licence") or "", "source": job.spec.get("origin") or ""}
+    dataset_describe(name=result.name, user=job.created_by, **told)
 
 
 def _record_probe(job: Job, result: ProbeResult, outputs: Outputs) -> None:
@@ -73,6 +87,27 @@ def _record_export(job: Job, result: ExportResult, outputs: Outputs) -> None:
     _exported_model(outputs["exported_model"], result.manifest, parent, difference=result.max_abs_difference)
 
 
+def _record_imported_model(job: Job, result: ImportModelResult, outputs: Outputs) -> None:
+    """A model file from elsewhere; weights that can be trained further are a checkpoint besides, with no training behind them."""
+    environment_record(record=result.environment)
+    manifest, checkpoint = result.manifest, None
+    artifact = next(outputs[role] for role in ("exported_model", "checkpoint_best") if role in outputs)
+    if manifest.format == "safetensors":
+        checkpoint = Checkpoint.objects.create(
+            job=job,
+            role="best",
+            artifact=artifact,
+            model=manifest.model,
+            family=manifest.family,
+            dataset_version=None,
+            recipe={},
+            metrics=None,
+            licence=manifest.licence,
+            epoch=0.0,
+        )
+    _exported_model(artifact, manifest, checkpoint, difference=None)
+
+
 def _exported_model(artifact: Artifact, manifest: Manifest, checkpoint: Checkpoint | None, *, difference: float | None) -> ExportedModel:
     exported, _ = ExportedModel.objects.get_or_create(
         artifact=artifact,
@@ -96,12 +131,12 @@ def _measured_model(sha256: str, manifest: Manifest) -> ExportedModel:
 
 
 def _dataset_version(content_hash: str | None) -> DatasetVersion | None:
-    return DatasetVersion.objects.filter(content_hash=content_hash).order_by("-id").first() if content_hash else None
+    return DatasetVersion.objects.filter(content_hash=content_hash).order_by("-frozen", "-id").first() if content_hash else None
 
 
 def _measured_version(job: Job, content_hash: str) -> DatasetVersion:
     """Return the version whose stored file the job read; where two data sets hold the same content, not the other one."""
-    known = DatasetVersion.objects.filter(content_hash=content_hash).order_by("-id")
+    known = DatasetVersion.objects.filter(content_hash=content_hash).order_by("-frozen", "-id")
     return known.filter(artifact_id=job.spec.get("dataset", {}).get("sha256")).first() or known[0]
 
 
@@ -148,8 +183,9 @@ def _record_latency(job: Job, result: BenchmarkResult, outputs: Outputs) -> None
         flags=list(result.flags),
         samples=outputs.get("samples"),
     )
-    newest = Evaluation.objects.filter(**_pair_key(latency)).order_by("-id")
-    candidates = sorted(newest, key=lambda found: found.environment_id != latency.environment_id)  # carried AP only where there is no own
+    newest = Evaluation.objects.filter(**_pair_key(latency)).select_related("job").order_by("-id")
+    # What came in as a bundle, and then a carried AP, only where there is no own.
+    candidates = sorted(newest, key=lambda found: (found.job.origin != job.origin, found.environment_id != latency.environment_id))
     evaluation = next((found for found in candidates if _may_pair(found, latency)), None)
     alone = Result.objects.filter(evaluation=evaluation, latency=None).first() if evaluation else None
     _result_write(alone or Result(), evaluation, latency)
@@ -192,11 +228,13 @@ def _result_write(row: Result, evaluation: Evaluation | None, latency: LatencyMe
     row.input_size = max(manifest["input"]["height"], manifest["input"]["width"])
     row.ap, row.ap50, row.ap75 = metrics.get("ap"), metrics.get("ap50"), metrics.get("ap75")
     row.ap_small, row.ar_100 = metrics.get("ap_small"), metrics.get("ar_100")
+    row.ap_low, row.ap_high, row.small_recall = _card_columns(evaluation)
     row.p50_ms, row.p95_ms, row.mean_ms, row.fps = (
         (latency.p50_ms, latency.p95_ms, latency.mean_ms, latency.fps) if latency else (None, None, None, None)
     )
     row.params_m, row.macs_g, row.size_bytes = manifest["params_m"], manifest["macs_g"], exported.artifact.size
     row.flags = _flags(evaluation, latency)
+    row.origin = _origin(evaluation, latency)
     row.complete = evaluation is not None and latency is not None and evaluation.ap is not None
     row.selection_split = known.split in ("train", "val")
     row.group_key = _group_key(known, latency)
@@ -204,14 +242,27 @@ def _result_write(row: Result, evaluation: Evaluation | None, latency: LatencyMe
     front_refresh(group_key=row.group_key)
 
 
+def _card_columns(evaluation: Evaluation | None) -> tuple[float | None, float | None, float | None]:
+    """AP's interval and small-object recall at the operating point; None where an evaluation has no card, as older ones."""
+    card = (evaluation.result.get("accuracy") if evaluation else None) or {}
+    interval = (card.get("bootstrap") or {}).get("intervals", {}).get("ap") or {}
+    return interval.get("low"), interval.get("high"), (card.get("operating_point") or {}).get("small_recall")
+
+
 def _flags(evaluation: Evaluation | None, latency: LatencyMeasurement | None) -> list[str]:
     flags = list(latency.flags) if latency else []
     audit = evaluation.result.get("audit") if evaluation else None
     if audit and audit["max_abs_difference"] > LARGEST_AUDIT_DIFFERENCE:
-        flags.append("evaluators_disagree")
+        flags.append(EVALUATORS_DISAGREE)
     if evaluation and evaluation.protocol.get("score_thresh", 0.0) > AP_SCORE_THRESH:
         flags.append("thresholded")
     return flags
+
+
+def _origin(evaluation: Evaluation | None, latency: LatencyMeasurement | None) -> str:
+    """Name the machines whose numbers came in as bundles; empty where all were measured by workers of this site."""
+    origins = [measured.job.origin for measured in (latency, evaluation) if measured is not None and measured.job.origin]
+    return "; ".join(dict.fromkeys(origins))[:200]
 
 
 def _group_key(known: Evaluation | LatencyMeasurement, latency: LatencyMeasurement | None) -> str:

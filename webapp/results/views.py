@@ -8,6 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadReque
 from django.shortcuts import render
 
 from webapp.artifacts.http import artifact_response
+from webapp.results.accuracy import Accuracy, accuracy_of
 from webapp.results.board import board_heads, board_rows
 from webapp.results.export import FORMATS, MOST_ROWS
 from webapp.results.forms import board_chips
@@ -23,7 +24,17 @@ from webapp.results.presentation import (
     protocol_facts,
     stage_rows,
 )
-from webapp.results.selectors import BoardFilters, result_board, result_get, result_query, results_with_relations
+from webapp.results.selectors import (
+    BoardFilters,
+    evaluated_job,
+    evaluated_result,
+    evaluated_version,
+    output_of,
+    result_board,
+    result_get,
+    result_query,
+    results_with_relations,
+)
 
 MOST_RELATED = 10
 # What the URL holds beside the chips and must outlive a change of one.
@@ -68,7 +79,9 @@ def result_detail(request: HttpRequest, uuid: UUID) -> HttpResponse:
     context = {
         "result": row,
         "passport": passport(row),
-        "metrics": metric_rows(row.evaluation),
+        "metrics": metric_rows(row.evaluation.result["metrics"]) if row.evaluation else [],
+        "accuracy": _accuracy(row),
+        "looked_at": row.evaluation is not None and output_of(row.evaluation.job, "examples") is not None,
         "stages": stage_rows(row.latency),
         "flags": flag_meanings(row.flags),
         "protocol": protocol_facts(row),
@@ -79,6 +92,29 @@ def result_detail(request: HttpRequest, uuid: UUID) -> HttpResponse:
         "related": _related(row),
     }
     return render(request, "results/result_detail.html", context)
+
+
+def _accuracy(row: Result) -> Accuracy | None:
+    return accuracy_of(row.evaluation.result, output_of(row.evaluation.job, "curves")) if row.evaluation else None
+
+
+def evaluation_detail(request: HttpRequest, job: UUID) -> HttpResponse:
+    """Show how accurate a model file, or a results file, is: the job is an evaluation or a scoring."""
+    found = evaluated_job(job)
+    if found is None or found.result is None:
+        raise Http404("no finished evaluation or scoring has this id")
+    curves = output_of(found, "curves")
+    context = {
+        "job": found,
+        "accuracy": accuracy_of(found.result, curves),
+        "metrics": metric_rows(found.result["metrics"]),
+        "result": evaluated_result(found),
+        "version": evaluated_version(found),
+        "looked_at": output_of(found, "examples") is not None,
+        "detections": output_of(found, "detections"),
+        "curves": curves,
+    }
+    return render(request, "results/evaluation_detail.html", context)
 
 
 def _related(row: Result) -> list[Result]:

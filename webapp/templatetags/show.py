@@ -16,9 +16,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from detection_core.catalogue.detectors import DETECTORS, FAMILIES
+from detection_core.catalogue.layouts import IMPORTED_FAMILIES
 
 register = template.Library()
 
+ALL_FAMILIES = FAMILIES | IMPORTED_FAMILIES
 BACKENDS = {"eager": "PyTorch eager", "onnxruntime": "ONNX Runtime", "null": "null (harness)"}
 
 
@@ -36,6 +38,12 @@ VERSION = _version()
 def ap(value: float | None) -> str:
     """Show an AP (0..1) times 100 with one decimal, or an en dash."""
     return "–" if value is None else f"{value * 100:.1f}"
+
+
+@register.filter
+def signed_ap(value: float | None) -> str:
+    """Show a difference of APs (0..1) times 100 with its sign."""
+    return "–" if value is None else f"{value * 100:+.1f}".replace("-", "−")
 
 
 @register.filter
@@ -122,14 +130,14 @@ def moment(value: datetime | None) -> SafeString:
 
 @register.filter
 def family_slot(name: str) -> int:
-    """Return the colour slot (0..7) of a family, the same on every page."""
-    return FAMILIES[name].colour if name in FAMILIES else 7
+    """Return the colour slot (0..10) of a family, the same on every page."""
+    return ALL_FAMILIES[name].colour if name in ALL_FAMILIES else 7
 
 
 @register.filter
 def family_title(name: str) -> str:
     """Return how a family is written."""
-    return FAMILIES[name].title if name in FAMILIES else name
+    return ALL_FAMILIES[name].title if name in ALL_FAMILIES else name
 
 
 @register.filter

@@ -7,9 +7,13 @@ from typing import Any
 
 from django import forms
 
+from detection_core.assignment.layouts import AnchorOptions
 from detection_core.catalogue.datasets import DATASETS
 from detection_core.catalogue.detectors import DETECTORS, FAMILIES
 from detection_core.catalogue.specs import Detector, Family
+from detection_core.schemas.base import InvalidInput
+from webapp.datasets.models import DatasetVersion
+from webapp.jobs.assignment import anchors_of
 from webapp.jobs.forms.base import (
     SPLIT_HELP,
     SPLITS,
@@ -52,6 +56,19 @@ class DetectorGroup:
 
     family: Family
     choices: tuple[DetectorChoice, ...]
+
+
+class AnchorsField(forms.Field):
+    """Anchors that the assignment panel offers, one value a model; cleaned to a dict from models to AnchorOptions."""
+
+    widget = forms.MultipleHiddenInput
+
+    def clean(self, value: Any) -> dict[str, AnchorOptions]:
+        """Read every value; what cannot be read is an error of the form."""
+        try:
+            return dict(anchors_of(item) for item in value or ())
+        except InvalidInput as error:
+            raise forms.ValidationError(str(error)) from None
 
 
 class PipelineForm(QueueForm):
@@ -98,13 +115,25 @@ class PipelineForm(QueueForm):
     seed = forms.IntegerField(
         label="Seed", initial=0, min_value=0, max_value=2**31 - 1, help_text="The same seed on the same machine gives the same weights."
     )
+    anchors = AnchorsField(label="Anchors", required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.versions = stored_versions()
         stored = [(f"version:{key}", version_label(version)) for key, version in self.versions.items()]
-        builtin = [(f"builtin:{name}", f"{entry.title}: {entry.about}") for name, entry in DATASETS.items()]
-        set_choices(self, "dataset", [*([("Stored", stored)] if stored else []), ("Built in, imported first", builtin)])
+        known = {name: (f"builtin:{name}", f"{entry.title}: {entry.about}") for name, entry in DATASETS.items()}
+        groups = [
+            ("Stored", stored),
+            ("Built in, imported first", [choice for name, choice in known.items() if not DATASETS[name].downloads]),
+            ("Downloaded by the worker, imported first", [choice for name, choice in known.items() if DATASETS[name].downloads]),
+        ]
+        set_choices(self, "dataset", [group for group in groups if group[1]])
+
+    @property
+    def version_chosen(self) -> DatasetVersion | None:
+        """Return the stored version that a bound form names, None for a data set that is imported first."""
+        kind, _, value = str(self.cleaned_data.get("dataset") or "").partition(":")
+        return self.versions.get(value) if kind == "version" else None
 
     @property
     def compact_groups(self) -> list[DetectorGroup]:
@@ -134,6 +163,8 @@ class PipelineForm(QueueForm):
         """Return the pipeline's jobs."""
         taken = ("models", "backends", "minutes", "duration", "split", "input_size", "seed", "lane")
         data = self._dataset(cleaned["dataset"], cleaned["split"])
+        # Anchors of a model that is not chosen any more mean nothing.
+        data["model_options"] = {name: options for name, options in cleaned["anchors"].items() if name in cleaned["models"]}
         self.request = PipelineRequest.parse(data | {name: cleaned[name] for name in taken})
         return pipeline_plan(self.request, threads=lane_threads(cleaned["lane"]))
 

@@ -142,7 +142,9 @@ class MeasureForm(StoredDataForm):
 
 
 def _classes_match(file: ModelFile, version: DatasetVersion) -> None:
-    if file.classes and list(file.classes) != version.classes:
+    # A model from elsewhere may know more classes, or fewer: they are compared by name.
+    same = bool(set(file.classes) & set(version.classes)) if file.imported else list(file.classes) == version.classes
+    if file.classes and not same:
         known, there = _some(file.classes), _some(version.classes)
         raise InvalidInput(f"the model file knows the classes {known}, and {version} has {there}; choose a data set with the same classes")
 

@@ -6,16 +6,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from detection_core.catalogue.datasets import DATASETS
 from detection_core.catalogue.detectors import DETECTORS
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.files import InputFile
-from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, JobSpec, TrainSpec, input_fields
+from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, ImportModelSpec, JobSpec, ScoreSpec, TrainSpec, input_fields
 from webapp.accounts.models import User
 from webapp.artifacts.models import Artifact
+from webapp.datasets.folders import folder_for
 from webapp.datasets.models import DatasetVersion
 from webapp.jobs.models import Job, JobDependency, JobEvent, Suite
 from webapp.jobs.queue import wake_up
@@ -62,7 +65,7 @@ def job_create(
         InvalidInput: the spec names a model or a file that does not exist, or the key was used for another spec.
     """
     needs = needs or {}
-    spec = spec_checked(spec, needs)
+    spec = spec_checked(spec, needs, user)
     lane = lane_checked(lane)
     if earlier := _job_of_key(idempotency_key, spec):
         return earlier
@@ -134,17 +137,22 @@ def _create_planned(suite: Suite, jobs: list[PlannedJob], user: User | None) -> 
         )
 
 
-def spec_checked(spec: JobSpec, needs: Needs) -> JobSpec:
-    """Return the spec as it is stored: every input names stored bytes, a built-in data set, or the job that will make it."""
+def spec_checked(spec: JobSpec, needs: Needs, user: User | None = None) -> JobSpec:
+    """Return the spec as it is stored: every input names stored bytes, a data set of the catalogue, a folder that `user` may import, or
+    the job that will make it."""
     if isinstance(spec, TrainSpec) and spec.model not in DETECTORS:
         raise InvalidInput(f"field 'model': '{spec.model}' is not in the catalogue; choose one that /models lists")
+    if isinstance(spec, ImportModelSpec):
+        _own_name(spec)
     inputs = input_fields(spec)
     for name in needs:
         if name not in type(spec).model_fields:
             raise InvalidInput(f"a job of kind {spec.kind} has no field '{name}' that another job could fill; remove it from the needs")
     filled = {name: _awaited(inputs.get(name), *need) for name, need in needs.items()}
-    checked = {name: _input_checked(name, file, spec.kind) for name, file in inputs.items() if name not in needs}
-    if isinstance(spec, EvaluateSpec | BenchmarkSpec) and "dataset" in checked:
+    checked = {name: _input_checked(name, file, spec.kind, user) for name, file in inputs.items() if name not in needs}
+    if "dataset" in checked:
+        _preview_refused(checked["dataset"])
+    if isinstance(spec, EvaluateSpec | BenchmarkSpec | ScoreSpec) and "dataset" in checked:
         _version_required(checked["dataset"])
     return spec.model_copy(update={**checked, **filled})
 
@@ -157,14 +165,18 @@ def lane_checked(lane: str) -> str:
 
 
 def _awaited(file: InputFile | None, needed: Job, role: str) -> InputFile:
+    if needed.kind == "import" and needed.spec.get("preview"):
+        raise InvalidInput(f"job {needed.uuid} makes a preview, which no job may use before it is frozen; import without `preview`")
     return InputFile.parse({"name": file.name if file else "", "from_job": str(needed.uuid), "role": role})
 
 
-def _input_checked(name: str, file: InputFile, kind: str) -> InputFile:
+def _input_checked(name: str, file: InputFile, kind: str, user: User | None) -> InputFile:
     if file.sha256 is not None:
         if not Artifact.objects.filter(sha256=file.sha256).exists():
             raise InvalidInput(f"field '{name}': no stored file has the sha256 {file.sha256}; upload it first")
         return file.model_copy(update={"url": None, "ref": None})
+    if file.ref is not None and kind == "import" and file.ref.startswith("/") and settings.DATA_FOLDERS:
+        return file.model_copy(update={"url": None, "ref": str(folder_for(file.ref, user))})
     if file.ref is not None and kind == "import":
         if file.ref.partition(":names=")[0] not in DATASETS:
             raise InvalidInput(
@@ -172,6 +184,23 @@ def _input_checked(name: str, file: InputFile, kind: str) -> InputFile:
             )
         return file.model_copy(update={"url": None})
     raise InvalidInput(f"field '{name}' names no stored file; give the sha256 of one (an upload, or another job's output)")
+
+
+def _own_name(spec: ImportModelSpec) -> None:
+    """A model from elsewhere may not pass for one of the catalogue, unless it is of that family."""
+    entry = DETECTORS.get(spec.name)
+    if entry is not None and entry.family != spec.layout:
+        raise InvalidInput(f"field 'name': '{spec.name}' is a model of the catalogue; give the model from elsewhere another name")
+    if unknown := sorted(set(spec.class_map) - set(spec.classes)):
+        raise InvalidInput(f"field 'class_map': '{unknown[0]}' is not one of the model's classes; write its name as the classes have it")
+
+
+def _preview_refused(file: InputFile) -> None:
+    """What is measured or trained on must not change any more."""
+    versions = list(DatasetVersion.objects.filter(artifact_id=file.sha256).select_related("dataset"))
+    if versions and not any(version.frozen for version in versions):
+        page = f"{settings.SITE_URL.rstrip('/')}{reverse('dataset-detail', args=[versions[0].dataset.uuid])}?version={versions[0].uuid}"
+        raise InvalidInput(f"field 'dataset': {versions[0]} is a preview; look at it and freeze it first: {page}")
 
 
 def _version_required(file: InputFile) -> None:

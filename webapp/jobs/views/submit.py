@@ -12,11 +12,13 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from detection_core.schemas.base import InvalidInput
 from webapp.accounts.models import User
+from webapp.datasets.selectors import previews_waiting
 from webapp.jobs.forms.base import QueueForm
 from webapp.jobs.forms.pipeline import PipelineForm
 from webapp.jobs.forms.single import BenchmarkForm, EvaluateForm, ExportForm, MeasureForm, StoredDataForm, TrainForm
 from webapp.jobs.plan import PlanSummary, plan_summary
 from webapp.jobs.services import job_create, suite_create
+from webapp.jobs.views.assignment import AssignmentPanel, assignment_panel
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ PRESETS = {
     )
 }
 CHOSEN_BY_LINK = ("dataset", "model", "lane", "artifact", "checkpoint")
+LISTS = ("models", "backends", "anchors")
 
 
 @login_required
@@ -95,6 +98,7 @@ def job_new(request: HttpRequest) -> HttpResponse:
         except InvalidInput as error:
             form.add_error(None, str(error))
     context = {"preset": preset, "presets": PRESETS.values(), "form": form, "plan": _summary(form), "lacking": _lacking(form)}
+    context |= {"previews": previews_waiting(), "assignment": _assignment(request, form)}
     return render(request, "jobs/new.html", context, status=400 if form.errors else 200)
 
 
@@ -110,9 +114,10 @@ def _preset(request: HttpRequest) -> Preset:
 
 
 def _initial(request: HttpRequest) -> dict[str, object]:
-    """Let a link choose something beforehand: `?dataset=version:<uuid>`, `?models=<name>`."""
-    chosen: dict[str, object] = {name: request.GET[name] for name in CHOSEN_BY_LINK if request.GET.get(name)}
-    return chosen | ({"models": request.GET.getlist("models")} if "models" in request.GET else {})
+    """Let a link choose something beforehand: `?dataset=version:<uuid>`, `?models=<name>`; with `show` it holds the whole form."""
+    names = PipelineForm.base_fields if "show" in request.GET else CHOSEN_BY_LINK
+    chosen: dict[str, object] = {name: request.GET[name] for name in names if request.GET.get(name)}
+    return chosen | {name: request.GET.getlist(name) for name in LISTS if name in request.GET and (name == "models" or name in names)}
 
 
 def _queue(form: QueueForm, user: User) -> str:
@@ -130,6 +135,13 @@ def _summary(form: QueueForm) -> PlanSummary:
     if form.is_valid():
         return plan_summary(form.planned)
     return PlanSummary(missing=form.first_problem or form.missing)
+
+
+def _assignment(request: HttpRequest, form: QueueForm) -> AssignmentPanel | None:
+    """Return the panel where the page shall have it at once: asked for without JavaScript, or with anchors that a refused form holds."""
+    if not isinstance(form, PipelineForm) or not ("show" in request.GET or form["anchors"].value()):
+        return None
+    return assignment_panel(form, fit=request.GET.get("fit", ""))
 
 
 def _lacking(form: QueueForm) -> Lacking | None:

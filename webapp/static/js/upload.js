@@ -1,14 +1,18 @@
-// The import form: shows how far an upload is, refuses a file that is too large before it is sent. Works without this script, too.
+// Forms with a file: shows how far an upload is, refuses a file that is too large before it is sent. They work without this script, too.
 
 const form = document.getElementById("import");
+const origin = form.elements.origin;
 const errors = document.getElementById("upload-errors");
 const line = document.getElementById("upload-progress");
 const bar = line.querySelector("progress");
 const words = line.querySelector("span");
 
 function showOrigin() {
-  const upload = form.elements.origin.value === "upload";
-  for (const part of form.querySelectorAll("[data-upload-only]")) part.hidden = !upload;
+  if (!origin) return;
+  const chosen = origin.value;
+  for (const part of form.querySelectorAll("[data-upload-only]")) part.hidden = chosen !== "upload";
+  for (const part of form.querySelectorAll("[data-folder-only]")) part.hidden = chosen !== "folder";
+  for (const part of form.querySelectorAll("[data-own-data]")) part.hidden = chosen !== "upload" && chosen !== "folder";
 }
 
 function megabytes(bytes) {
@@ -31,7 +35,7 @@ function told(request) {
   }
 }
 
-function send(file) {
+function send(name) {
   const request = new XMLHttpRequest();
   const started = performance.now();
   request.upload.addEventListener("progress", (event) => {
@@ -49,7 +53,7 @@ function send(file) {
     if (request.status === 200 && answer.url) location.assign(answer.url);
     else fail(answer.problems ?? [`The site answered ${request.status}; try again, and look at its log if it stays so.`]);
   });
-  request.addEventListener("error", () => fail([`The connection broke while '${file.name}' was sent; nothing was queued, so send it again.`]));
+  request.addEventListener("error", () => fail([`The connection broke while '${name}' was sent; nothing was queued, so send it again.`]));
   request.open("POST", form.action);
   request.setRequestHeader("Accept", "application/json");
   request.setRequestHeader("X-CSRFToken", form.elements.csrfmiddlewaretoken.value);
@@ -58,19 +62,21 @@ function send(file) {
 
 form.addEventListener("change", showOrigin);
 form.addEventListener("submit", (event) => {
-  const file = form.elements.file.files[0];
-  if (form.elements.origin.value !== "upload" || !file) return;
+  const files = [...form.querySelectorAll("input[type=file]")].flatMap((input) => [...input.files]);
+  if ((origin && origin.value !== "upload") || !files.length) return;
   event.preventDefault();
   errors.hidden = true;
   const most = Number(form.dataset.max);
-  if (file.size > most) {
-    fail([`'${file.name}' has ${megabytes(file.size)}; this site takes at most ${megabytes(most)}. Leave out what is not needed, or split it.`]);
+  const size = files.reduce((sum, file) => sum + file.size, 0);
+  const name = files.map((file) => file.name).join(", ");
+  if (size > most) {
+    fail([`'${name}' has ${megabytes(size)}; this site takes at most ${megabytes(most)}. Leave out what is not needed, or split it.`]);
     return;
   }
   line.hidden = false;
   bar.removeAttribute("value");
   words.textContent = "Sending";
   form.querySelector("button").disabled = true;
-  send(file);
+  send(name);
 });
 showOrigin();

@@ -1,0 +1,170 @@
+"""Bundles of jobs that were done with no server become jobs and results here, marked with the machine they came from.
+
+What a bundle names has to be known by content: the measured file as a model of this site, the data as one of its versions. Numbers are
+taken as they are told; that is why every place that shows them says where they come from.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from detection_core.catalogue.detectors import DETECTORS
+from detection_core.operations.bundle import Bundle, read_bundle
+from detection_core.schemas.base import InvalidInput
+from detection_core.schemas.files import InputFile
+from detection_core.schemas.manifest import Manifest
+from detection_core.schemas.results import BenchmarkResult, EvaluateResult, ExportResult, ScoreResult, TrainResult
+from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, ExportSpec, JobSpec, ScoreSpec, TrainSpec
+from webapp.accounts.models import User
+from webapp.artifacts.models import Artifact
+from webapp.artifacts.services import artifact_open, artifact_put
+from webapp.datasets.models import DatasetVersion
+from webapp.jobs.models import Job
+from webapp.jobs.services import job_bring, job_brought
+from webapp.results.models import Checkpoint, ExportedModel
+from webapp.results.services import job_record
+
+LONGEST_LICENCE = 50
+LONGEST_HASH = 64
+AGAIN = "then send this bundle again"
+
+
+def bundle_import(*, artifact: Artifact, user: User) -> Job:
+    """Take a stored bundle over: its job as succeeded, its files as artifacts, its numbers as rows.
+
+    The same bundle gives the same job, however often it comes.
+
+    Raises:
+        InvalidInput: the bundle is not as it must be, or what it names is not on this site; nothing stays of it.
+    """
+    with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="bundle-") as name:
+        folder = Path(name)
+        with artifact_open(artifact) as source, (folder / "bundle.tar").open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        (folder / "entries").mkdir()
+        bundle = read_bundle(folder / "bundle.tar", folder / "entries", max_bytes=settings.UPLOAD_MAX_BYTES)
+        key = f"bundle:{bundle.index.key}"
+        if earlier := job_brought(key=key):
+            return earlier
+        spec, title = _at_home(bundle)
+        _columns_fit(bundle)
+        outputs = {role: _stored(role, bundle, user) for role in bundle.outputs} | {"bundle": artifact}
+    try:
+        with transaction.atomic():
+            told: dict[str, Any] = {"spec": spec, "result": bundle.result, "events": bundle.events, "origin": bundle.machine}
+            job = job_bring(**told, outputs=outputs, key=key, user=user, title=title)
+            job_record(job=job, result=bundle.result, outputs=outputs)
+            return job
+    except IntegrityError:
+        if earlier := job_brought(key=key):
+            return earlier
+        raise
+
+
+def _stored(role: str, bundle: Bundle, user: User) -> Artifact:
+    file = bundle.outputs[role]
+    return artifact_put(path=file.path, kind=role, name=file.name, user=user, sha256=file.sha256)
+
+
+def _at_home(bundle: Bundle) -> tuple[JobSpec, str]:
+    """Return the bundle's spec with inputs of this site in it, and the job's title."""
+    spec, result = bundle.spec, bundle.result
+    if isinstance(spec, EvaluateSpec | BenchmarkSpec) and isinstance(result, EvaluateResult | BenchmarkResult):
+        return _measurement(spec, result)
+    if isinstance(spec, ExportSpec) and isinstance(result, ExportResult):
+        return _export(spec, result)
+    if isinstance(spec, TrainSpec) and isinstance(result, TrainResult):
+        return _training(spec, result)
+    assert isinstance(spec, ScoreSpec) and isinstance(result, ScoreResult)  # read_bundle takes no other kind
+    return _score(spec, result)
+
+
+def _measurement(spec: EvaluateSpec | BenchmarkSpec, result: EvaluateResult | BenchmarkResult) -> tuple[JobSpec, str]:
+    known = ExportedModel.objects.filter(artifact_id=result.artifact_sha256).select_related("artifact").first()
+    if known is None:
+        what = f"the model file {result.manifest.model} (sha256 {result.artifact_sha256[:12]}…)"
+        remedy = "send the bundle of the training or the export that made it, or import the model"
+        raise InvalidInput(f"{what} is not on this site; {remedy} first, {AGAIN}")
+    manifest = Manifest.parse(known.manifest)
+    for name in ("model", "family", "dtype", "classes", "input"):
+        if getattr(manifest, name) != getattr(result.manifest, name):
+            raise InvalidInput(f"the bundle tells another '{name}' of the model file than the file itself does; run the job again")
+    version = _version(spec.dataset, result.dataset_sha256, split=spec.split)
+    artifact = InputFile(sha256=known.artifact_id, name=known.artifact.name)
+    title = f"{known.model} · {version} · {spec.backend}"
+    return spec.model_copy(update={"artifact": artifact, "dataset": _file(version)}), title
+
+
+def _export(spec: ExportSpec, result: ExportResult) -> tuple[JobSpec, str]:
+    parent = result.manifest.parent_sha256 or ""
+    known = Checkpoint.objects.filter(artifact_id=parent).select_related("artifact").order_by("id").first()
+    if known is None or spec.checkpoint.sha256 not in (None, parent):
+        what = f"the checkpoint that was exported (sha256 {parent[:12]}…)"
+        raise InvalidInput(f"{what} is not on this site; send the bundle of its training first, {AGAIN}")
+    if (result.manifest.model, result.manifest.family) != (known.model, known.family):
+        raise InvalidInput(f"the bundle calls the model {result.manifest.model}, its checkpoint is of {known.model}; run the job again")
+    checkpoint = InputFile(sha256=parent, name=known.artifact.name)
+    return spec.model_copy(update={"checkpoint": checkpoint}), known.model
+
+
+def _training(spec: TrainSpec, result: TrainResult) -> tuple[JobSpec, str]:
+    entry = DETECTORS.get(spec.model)
+    if entry is None or (result.manifest.model, result.manifest.family) != (spec.model, entry.family):
+        raise InvalidInput(f"the bundle is of a training of '{spec.model}', which this site's catalogue does not have; update the site")
+    version = _version(spec.dataset, result.dataset_sha256 or "", split="train")
+    if tuple(version.classes) != result.manifest.classes:
+        raise InvalidInput(f"the bundle tells other classes than {version} has; run the job again")
+    return spec.model_copy(update={"dataset": _file(version)}), f"{spec.model} · {version}"
+
+
+def _score(spec: ScoreSpec, result: ScoreResult) -> tuple[JobSpec, str]:
+    predictions = _upload(spec.predictions, "the results file")
+    if spec.ground_truth is not None:
+        truth: dict[str, Any] = {"ground_truth": _upload(spec.ground_truth, "the ground truth")}
+        of = spec.ground_truth.name
+    else:
+        assert spec.dataset is not None  # the schema has one of the two
+        version = _version(spec.dataset, result.dataset_sha256 or "", split=spec.split)
+        truth, of = {"dataset": _file(version)}, str(version)
+    return spec.model_copy(update={"predictions": predictions, **truth}), f"{spec.name or spec.predictions.name} · {of}"
+
+
+def _upload(file: InputFile, what: str) -> InputFile:
+    if file.sha256 is None or not Artifact.objects.filter(sha256=file.sha256).exists():
+        raise InvalidInput(f"{what} '{file.name}' is not on this site; upload it first (POST /api/v1/uploads), {AGAIN}")
+    return file
+
+
+def _version(file: InputFile, content_hash: str, *, split: str) -> DatasetVersion:
+    """Return the frozen version with this content, rather the one whose file the job read."""
+    known = DatasetVersion.objects.filter(content_hash=content_hash, frozen=True).select_related("dataset").order_by("-id")
+    version = known.filter(artifact_id=file.sha256).first() or known.first()
+    if version is None:
+        name = file.name.removesuffix(".tar") or "the data set"
+        raise InvalidInput(
+            f"the data set version behind this bundle ({name}, content {content_hash[:12]}…) is not here; import it first, {AGAIN}"
+        )
+    if not version.splits.get(split, {}).get("images"):
+        raise InvalidInput(f"{version} has no {split} images, so this result cannot be of it; run the job again")
+    return version
+
+
+def _file(version: DatasetVersion) -> InputFile:
+    return InputFile(sha256=version.artifact_id, name=f"{version}.tar")
+
+
+def _columns_fit(bundle: Bundle) -> None:
+    """Refuse what no column holds; our own jobs never tell such a thing."""
+    environment, manifest = getattr(bundle.result, "environment", None), getattr(bundle.result, "manifest", None)
+    if environment is not None and not 0 < len(environment.stable_hash) <= LONGEST_HASH:
+        raise InvalidInput(
+            f"the bundle's environment has a stable_hash that is no hash of at most {LONGEST_HASH} digits; run the job again"
+        )
+    if manifest is not None and len(manifest.licence) > LONGEST_LICENCE:
+        raise InvalidInput(f"the bundle's manifest has a licence of more than {LONGEST_LICENCE} letters; name it shortly")
