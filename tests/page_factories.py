@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from django.utils import timezone
+from PIL import Image, ImageOps
 
 from tests.factories import make_dataset_version, make_job, sha
 from webapp.accounts.models import User
@@ -70,14 +71,19 @@ def make_stored_dataset(
     *,
     images: tuple[tuple[str, str, int], ...] = (("a.png", "train", 2), ("b.png", "val", 1), ("c.png", "test", 0)),
     number: int = 1,
+    contents: dict[str, bytes] | None = None,
+    **fields: Any,
 ) -> DatasetVersion:
-    """Store a canonical .tar of small pictures; each image is given as file name, split and number of boxes."""
+    """Store a canonical .tar of small pictures; each image is given as file name, split and number of boxes.
+
+    `contents` gives files other bytes than a grey PNG; `fields` are those of the version, such as `frozen=False`.
+    """
     classes = ("crop", "weed")
     records = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.tar"
         with tarfile.open(path, "w") as tar:
-            files = {file: _png(64, 48, shade=40 + 20 * place) for place, (file, _, _) in enumerate(images)}
+            files = {file: _png(64, 48, shade=40 + 20 * place) for place, (file, _, _) in enumerate(images)} | (contents or {})
             for file, split, boxes in images:
                 records.append(_image_entry(file, split, boxes, files[file], len(classes)))
             index = {
@@ -115,17 +121,17 @@ def make_stored_dataset(
         artifact=artifact,
         classes=list(classes),
         splits=splits,
-        report={"issues": [], "counts": {}},
-        form="coco",
+        **({"report": {"issues": [], "counts": {}}, "form": "coco"} | fields),
     )
 
 
 def _image_entry(file: str, split: str, boxes: int, content: bytes, classes: int) -> dict[str, Any]:
     corners = [[4.0 + 6 * place, 5.0 + 4 * place, 20.0 + 6 * place, 19.0 + 4 * place] for place in range(boxes)]
+    width, height = _upright_size(content)
     return {
         "file": file,
-        "width": 64,
-        "height": 48,
+        "width": width,
+        "height": height,
         "split": split,
         "group": None,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -134,6 +140,15 @@ def _image_entry(file: str, split: str, boxes: int, content: bytes, classes: int
         "iscrowd": [False] * boxes,
         "area": [16.0 * 14.0] * boxes,
     }
+
+
+def _upright_size(content: bytes) -> tuple[int, int]:
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            upright = ImageOps.exif_transpose(picture)
+            return upright.size
+    except OSError:  # no picture, or a broken one
+        return 64, 48
 
 
 def _png(width: int, height: int, *, shade: int) -> bytes:

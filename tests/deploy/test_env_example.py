@@ -6,7 +6,7 @@ import re
 
 from deploy.local.stack import ROOT
 
-READ = re.compile(r'\benv\.(?:text|boolean|integer|words|folder)\(\s*"([A-Z0-9_]+)"')
+READ = re.compile(r'\benv\.(?:text|boolean|integer|words|folders?)\(\s*"([A-Z0-9_]+)"')
 LISTED = re.compile(r"^#?([A-Z][A-Z0-9_]+)=", re.MULTILINE)
 READ_BY_BOTO3 = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 FOR_TESTS = {"PARETOBOX_TEST_DB"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page
@@ -24,22 +26,34 @@ STATIC_PAGES = (
     "/datasets",
     "/datasets/new",
     "/models",
+    "/models/import",
+    "/score",
+    "/bundles/new",
     "/hardware",
     "/account",
     "/models/fcos_resnet10_fpn",
+    "/published",
+    "/compare",
 )
 ERROR_PAGES = ("/no-such-page", "/jobs/00000000-0000-0000-0000-000000000000")
 SIZES = {"phone": {"width": 390, "height": 844}, "desk": {"width": 1440, "height": 900}}
 
 
 @pytest.fixture(scope="module")
-def pages(api: Client, suite: Suite) -> list[str]:
+def pages(api: Client, stack: Supervised, suite: Suite) -> list[str]:
     """The addresses of one page of each kind, with what a pipeline has made."""
     paths = list(STATIC_PAGES)
     paths += [f"/jobs/{job.uuid}" for job in {job.state: job for job in api.jobs()}.values()]
     paths += [f"/datasets/{dataset['uuid']}" for dataset in api.datasets()[:1]]
     paths += [f"/datasets/images/{dataset['versions'][0]['uuid']}/1" for dataset in api.datasets()[:1]]
-    paths += [f"/results/{row.uuid}" for row in api.results()[:1]]
+    results = api.results(suite=suite.uuid, show="all")
+    paths += [f"/results/{row.uuid}" for row in results[:1]]
+    paths.append("/compare?results=" + ",".join(row.uuid for row in results[:3]))
+    evaluated = [f"/evaluations/{job.uuid}" for job in suite.jobs if job.kind == "evaluate"]
+    paths += [evaluated[0], *(f"{evaluated[0]}/{page}" for page in ("images", "suspects", "differences"))]
+    shown = httpx.get(f"{stack.url}{evaluated[0]}/images").text
+    paths += [f"{evaluated[0]}/images/{number}" for number in re.findall(r"/images/(\d+)[\"?]", shown)[:1]]
+    paths.append(f"{evaluated[0]}/differences/{evaluated[1].split('/')[-1]}")
     paths.append(f"/suites/{suite.uuid}")
     return paths
 

@@ -31,6 +31,21 @@ def test_results_come_as_csv_and_markdown(client):
     assert client.get("/api/v1/results?format=xml").status_code == 422
 
 
+def test_a_row_carries_its_interval_and_small_object_recall(client):
+    row = make_result(ap=0.4)
+    row.ap_low, row.ap_high, row.small_recall = 0.38, 0.42, 0.25
+    row.save()
+    found = client.get("/api/v1/results").json()["items"][0]
+    assert (found["ap_low"], found["ap_high"], found["small_recall"]) == (0.38, 0.42, 0.25)
+
+
+def test_a_result_that_the_evaluators_disagree_on_is_listed_and_drawn_only_on_request(client):
+    make_result(ap=0.4, p50_ms=10, flags=("evaluators_disagree",))
+    assert client.get("/api/v1/results").json()["total"] == 0
+    assert client.get("/api/v1/frontier").json() == []
+    assert client.get("/api/v1/results?show=all").json()["total"] == 1
+
+
 def test_incomplete_results_and_those_of_the_selection_split_are_listed_only_on_request(client):
     make_result(ap=0.4, p50_ms=None)
     make_result(ap=0.4, p50_ms=10, split="val")

@@ -15,14 +15,6 @@ from webapp.datasets.models import Dataset
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def own_storage(settings, tmp_path):
-    """Keep the artifacts of a test to itself."""
-    location = {"location": str(tmp_path)}
-    settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": location}}
-    return tmp_path
-
-
 def _text(response):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.content.decode()))
 
@@ -44,6 +36,16 @@ def test_a_data_set_shows_its_newest_version_with_images_boxes_and_classes(clien
     assert "bccd v2 of 2 205 87 72" in text
     assert "Platelets, RBC, WBC" in text
     assert "4 368" in text
+
+
+def test_a_preview_stands_for_a_data_set_that_has_nothing_frozen_and_is_marked(client):
+    first = make_stored_dataset(frozen=False)
+    assert "v1 preview" in _text(client.get("/datasets"))
+    assert _page(client, first).templates[0].name == "datasets/preview.html"
+    frozen = make_stored_dataset(number=2)
+    make_stored_dataset(number=3, frozen=False)
+    assert "v2 of 3 2 previews" in _text(client.get("/datasets"))
+    assert _page(client, first).context["version"] == frozen
 
 
 def test_a_data_set_whose_import_has_not_finished_is_not_listed(client):
@@ -99,6 +101,61 @@ def test_images_can_be_narrowed_to_a_split_and_are_paged(client):
     val = _page(client, version, split="val")
     assert {picture.image.split for picture in val.context["drawn"]} == {"val"}
     assert "split=val&amp;page=2" in val.content.decode().replace("page=2&amp;split=val", "split=val&amp;page=2")
+
+
+def test_images_can_be_narrowed_to_a_class_and_sorted_by_their_boxes(client):
+    version = make_stored_dataset(images=(("a.png", "train", 1), ("b.png", "val", 4), ("c.png", "test", 0), ("d.png", "train", 2)))
+
+    def shown(**query):
+        return [picture.image.file for picture in _page(client, version, **query).context["drawn"]]
+
+    assert shown() == ["a.png", "b.png", "c.png", "d.png"]
+    assert shown(sort="most") == ["b.png", "d.png", "a.png", "c.png"]
+    assert shown(sort="fewest") == ["c.png", "a.png", "d.png", "b.png"]
+    assert shown(**{"class": "weed"}) == ["b.png", "d.png"]
+    assert shown(**{"class": "weed", "split": "train", "sort": "most"}) == ["d.png"]
+    assert "No image is like that." in _text(_page(client, version, **{"class": "weed", "split": "test"}))
+
+
+def test_a_version_with_changes_tells_them_one_step_after_the_other(client):
+    steps = [{"rename": {"weed": "crop", "crop": "weed"}}, {"drop": ["weed"], "split": {"by": "seed", "val": 0.2, "test": 0.1}}]
+    text = _text(_page(client, make_stored_dataset(edits={"steps": steps})))
+    assert "crop renamed weed and weed renamed crop: the two names are exchanged" in text
+    assert "boxes of weed dropped, their images kept; divided anew: 20% val and 10% test, the rest train, by seed 0" in text
+
+
+def test_leaks_name_both_images_and_link_to_them(client):
+    leak = {"first": "a.png", "first_split": "train", "second": "b.png", "second_split": "val", "exact": False, "distance": 3}
+    version = make_stored_dataset(leaks={"checked": 3, "exact": 0, "near": 1, "leaks": [leak]})
+    page = _page(client, version)
+    assert "1 pair of images stands in two splits" in _text(page)
+    assert "3 of 64 bits apart" in _text(page)
+    assert f'<a class="leaking" href="{reverse("dataset-picture", args=[version.uuid, 2])}">' in page.content.decode()
+    clean = make_stored_dataset("clean", leaks={"checked": 3, "exact": 0, "near": 0, "leaks": []})
+    assert "None of 3 images stands in two splits" in _text(_page(client, clean))
+
+
+def test_box_sizes_are_shown_in_the_file_and_at_a_chosen_network_input(client):
+    sizes = {"edges": [0, 8, 32, 96], "counts": [1, 4, 2]}
+    statistics = {
+        "image_sizes": {"64x48": 3},
+        "boxes_per_image": {"edges": [0, 1, 5, 10], "counts": [1, 2, 0]},
+        "original": sizes,
+        "at_input": {"320": sizes, "640": {"edges": [0, 8, 32, 96], "counts": [0, 1, 6]}},
+        "per_class": {"crop": sizes, "weed": sizes},
+    }
+    version = make_stored_dataset(statistics=statistics)
+    page = _page(client, version)
+    assert [(bar.words, bar.count, bar.share) for bar in page.context["sizes"].original] == [
+        ("0 to 8 px", 1, 25.0),
+        ("8 to 32 px", 4, 100.0),
+        ("32 px and more", 2, 50.0),
+    ]
+    assert [bar.count for bar in page.context["sizes"].at_input] == [1, 4, 2]
+    assert [bar.words for bar in page.context["sizes"].boxes_per_image] == ["0", "1 to 4", "5 and more"]
+    assert [bar.count for bar in _page(client, version, input="640").context["sizes"].at_input] == [0, 1, 6]
+    assert "style=" not in page.content.decode()
+    assert not _page(client, make_stored_dataset("old")).context["sizes"]
 
 
 def test_an_image_comes_as_it_was_imported_and_once(client):

@@ -8,10 +8,13 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
+from tests.factories import make_job
+from tests.page_factories import make_stored_dataset
 from webapp.artifacts.models import Artifact
 from webapp.artifacts.services import artifact_open
 from webapp.datasets.models import Dataset
-from webapp.jobs.models import Job
+from webapp.datasets.services import dataset_freeze
+from webapp.jobs.models import Job, JobOutput
 
 pytestmark = pytest.mark.django_db
 
@@ -51,8 +54,27 @@ def test_an_upload_is_stored_by_hash_and_its_import_opens(alice_client, alice):
     artifact = Artifact.objects.get(sha256=job.spec["source"]["sha256"])
     with artifact_open(artifact) as file:
         assert file.read() == b"some bytes"
-    dataset = Dataset.objects.get(name="weeds")
-    assert (dataset.licence, dataset.source, dataset.created_by) == ("CC0", "field 17", alice)
+    assert (job.spec["licence"], job.spec["origin"], job.created_by) == ("CC0", "field 17", alice)
+    assert job.spec["preview"] is True
+    assert not Dataset.objects.exists()  # nothing of a data set stands before its import has succeeded
+
+
+def test_when_the_import_has_ended_its_page_leads_to_the_preview(alice_client):
+    preview = make_stored_dataset("weeds", frozen=False)
+    job = make_job("import", spec={"name": "weeds", "source": {}}, result={"content_hash": preview.content_hash})
+    JobOutput.objects.create(job=job, role="dataset", artifact=preview.artifact, name="dataset.tar")
+    address = f"/datasets/{preview.dataset.uuid}?version={preview.uuid}"
+    page = alice_client.get(f"/jobs/{job.uuid}").content.decode()
+    assert f'<a class="button button-primary" href="{address}">Look at the preview and freeze it</a>' in page
+    dataset_freeze(version=preview)
+    assert f'<a class="button" href="{address}">Data set weeds v1</a>' in alice_client.get(f"/jobs/{job.uuid}").content.decode()
+
+
+def test_sets_that_are_downloaded_tell_their_size_and_licence(alice_client):
+    text = _text(alice_client.get("/datasets/new"))
+    assert "COCO 2017, val only 1.1 GB" in text
+    assert "Licence: annotations CC BY 4.0" in text
+    assert "The import job downloads the files from where their authors keep them" in text
 
 
 def test_a_built_in_data_set_needs_no_file(alice_client):

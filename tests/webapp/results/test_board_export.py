@@ -26,6 +26,14 @@ def test_the_file_holds_every_matching_row_in_full_precision(client, db):
     assert next(found for found in rows if found["uuid"] == str(row.uuid))["ap"] == "0.123456789"
 
 
+def test_the_file_holds_the_interval_and_small_object_recall(client, db):
+    row = make_result()
+    row.ap_low, row.ap_high, row.small_recall = 0.4012345, 0.44, 0.25
+    row.save()
+    found = _csv(client)[0]
+    assert (found["ap_low"], found["ap_high"], found["small_recall"]) == ("0.4012345", "0.44", "0.25")
+
+
 def test_the_file_is_filtered_and_sorted_as_the_page_is(client, db):
     make_result("ssd_resnet10", p50_ms=5)
     make_result("ssd_resnet18", p50_ms=3)

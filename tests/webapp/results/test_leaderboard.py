@@ -73,6 +73,24 @@ def test_incomplete_results_and_those_of_the_selection_split_appear_only_when_as
     assert "incomplete" in page.content.decode()
 
 
+def test_an_ap_stands_with_its_interval(client, db):
+    row = make_result("fcos_resnet10_fpn", ap=0.453)
+    assert "–46.5" not in client.get("/leaderboard").content.decode()
+    row.ap_low, row.ap_high = 0.441, 0.465
+    row.save()
+    assert '<strong>45.3</strong> <span class="small muted">44.1–46.5</span>' in client.get("/leaderboard").content.decode()
+
+
+def test_a_result_that_the_evaluators_disagree_on_appears_only_when_asked_for(client, db):
+    make_result("ssd_resnet10", ap=0.9, flags=("evaluators_disagree",))
+    make_result("ssd_resnet18", ap=0.5, flags=("disturbed",))
+    make_result("fcos_resnet10_fpn", ap=0.4)
+    assert _models(client.get("/leaderboard")) == ["SSD ResNet-18", "FCOS ResNet-10"]
+    assert _ranks(client.get("/leaderboard")) == ["1", "2"]
+    assert "ssd_resnet10" not in client.get("/leaderboard?format=csv").content.decode()
+    assert _models(client.get("/leaderboard?show=all"))[0] == "SSD ResNet-10"
+
+
 def test_chips_filter_and_keep_what_was_chosen(client, db):
     machine = make_environment("Another CPU", threads=2)
     make_result("ssd_resnet10", environment=machine, dataset_version=make_dataset_version("weeds", classes=("crop", "weed")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from detection_core.schemas.results import BenchmarkResult, EvaluateResult, ImportResult
+from tests.accuracy_factories import card_of
 from tests.factories import (
     environment_fields,
     make_artifact,
@@ -32,7 +33,7 @@ def checkpoint(version) -> Checkpoint:
     return make_checkpoint("fcos_resnet10_fpn", dataset_version=version)
 
 
-def evaluated(checkpoint, version, *, ap=0.5, backend="eager", cpu="one cpu", difference=0.0, split="test") -> None:
+def evaluated(checkpoint, version, *, ap=0.5, backend="eager", cpu="one cpu", difference=0.0, split="test", card=None) -> None:
     manifest = manifest_of(checkpoint.model, form="safetensors", dtype="fp32", classes=tuple(version.classes))
     result = EvaluateResult.parse(
         {
@@ -48,6 +49,7 @@ def evaluated(checkpoint, version, *, ap=0.5, backend="eager", cpu="one cpu", di
             "protocol": {"score_thresh": 0.001},
             "engine": "hotcoco",
             "audit": {"engine": "pycocotools", "images": 72, "max_abs_difference": difference},
+            "accuracy": card or {},
             "environment": environment_fields(cpu),
         }
     )
@@ -125,6 +127,25 @@ def test_evaluators_that_disagree_keep_the_result_off_the_front(checkpoint, vers
     timed(checkpoint, version)
     row = Result.objects.get()
     assert row.flags == ["evaluators_disagree"] and not row.on_front
+
+
+def test_a_difference_that_rounding_explains_raises_no_flag(checkpoint, version):
+    evaluated(checkpoint, version, difference=9e-7)
+    timed(checkpoint, version)
+    assert Result.objects.get().flags == []
+
+
+def test_interval_and_small_object_recall_of_the_card_become_columns(checkpoint, version):
+    evaluated(checkpoint, version, ap=0.42, card=card_of(0.42, list(version.classes)))
+    timed(checkpoint, version)
+    row = Result.objects.get()
+    assert (row.ap_low, row.ap_high, row.small_recall) == (pytest.approx(0.39), pytest.approx(0.45), 0.51)
+
+
+def test_an_evaluation_without_a_card_leaves_the_columns_empty(checkpoint, version):
+    evaluated(checkpoint, version)
+    row = Result.objects.get()
+    assert (row.ap_low, row.ap_high, row.small_recall) == (None, None, None)
 
 
 def test_a_result_on_the_split_that_chose_the_checkpoint_is_badged_and_kept_off_the_front(checkpoint, version):
