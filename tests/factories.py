@@ -283,6 +283,7 @@ def _make_evaluation(ap: float, shared: dict[str, Any], version: DatasetVersion)
     ]
     result = {
         "kind": "evaluate",
+        "split": shared["split"],
         "metrics": metrics_of(ap),
         "per_class": per_class,
         "images": 72,

@@ -20,7 +20,14 @@ import numpy as np
 
 from benchmarks.row import Arm, Mark, Options, Row
 from detection_core.evaluation.coco_files import write_detections
-from detection_core.evaluation.coco_metrics import AUDIT_TOLERANCE, Engine, coco_metrics, largest_difference
+from detection_core.evaluation.coco_metrics import (
+    AUDIT_SAMPLE,
+    AUDIT_TOLERANCE,
+    AUDIT_WHOLE_UP_TO,
+    Engine,
+    coco_metrics,
+    largest_difference,
+)
 from detection_core.operations.accuracy import DRAWING
 from detection_core.schemas.files import InputFile
 from detection_core.schemas.results import CocoMetrics, ScoreResult
@@ -103,7 +110,9 @@ def score_in_child(folder: Path) -> Scored:
 
 def _check_result(result: ScoreResult) -> None:
     drawn = result.accuracy.bootstrap
-    if result.audit is None or result.audit.max_abs_difference > AUDIT_TOLERANCE:
+    if result.audit.images != (result.images if result.images <= AUDIT_WHOLE_UP_TO else AUDIT_SAMPLE):
+        raise AssertionError(f"pycocotools saw {result.audit.images} images of {result.images}; no speed counts without the audit")
+    if result.audit.max_abs_difference > AUDIT_TOLERANCE:
         raise AssertionError("the two evaluators differ; no speed counts while they do")
     if drawn is None or drawn.draws < 1000 or drawn.intervals["ap"] is None:
         raise AssertionError("the score job made no interval of 1,000 draws")

@@ -46,21 +46,23 @@ def bootstrap(
     Returns:
         The intervals, and by number float64 [draws], NaN where a draw holds no object that defines it.
     """
-    unit, names, unit_of_image, note = _units(matches, groups or {})
+    unit, names, unit_of_image, ignored = _units(matches, groups or {})
     values: dict[str, list[np.ndarray]] = {name: [] for name in NUMBERS}
     for weights in draw_weights(len(names), draws=draws, seed=seed, at_once=_draws_at_once(matches)):
         for name, part in weighted_numbers(matches, weights[unit_of_image]).items():
             values[name].append(part)
     drawn = {name: np.concatenate(parts) for name, parts in values.items()}
     plain = weighted_numbers(matches, np.ones((len(unit_of_image), 1), np.int32))
+    intervals = {name: interval(drawn[name], float(plain[name][0])) for name in NUMBERS}
     found = Bootstrap(
         draws=draws,
         seed=seed,
         unit=unit,
         units=len(names),
         key=draws_key(names, draws=draws, seed=seed),
-        intervals={name: interval(drawn[name], float(plain[name][0])) for name in NUMBERS},
-        note="; ".join(filter(None, (note, _note_of_few(matches)))),
+        intervals=intervals,
+        groups_ignored=bool(ignored),
+        note="; ".join(filter(None, (ignored, _note_of_bias(matches, intervals["ap"], float(plain["ap"][0]))))),
     )
     return found, drawn
 
@@ -126,33 +128,37 @@ def weighted_numbers(matches: Matches, weights: np.ndarray) -> dict[str, np.ndar
 
 
 def _units(matches: Matches, groups: Mapping[int, str | None]) -> tuple[Literal["image", "group"], list[str], np.ndarray, str]:
-    """Return the kind of unit, the units' names in order, each image's unit [images], and a note."""
+    """Return the kind of unit, the units' names in order, each image's unit [images], and why groups that are known were not drawn."""
     ids = matches.image_ids.tolist()
     members: dict[str, list[int]] = {}
     for image in ids:
         if (name := groups.get(image)) is not None:
             members.setdefault(name, []).append(image)
     grouped = sum(map(len, members.values()))
-    note = ""
+    ignored = ""
     if 0 < grouped < len(ids):
-        note = f"images were drawn, for {len(ids) - grouped} of {len(ids)} have no group"
+        ignored = f"images were drawn, for {len(ids) - grouped} of {len(ids)} have no group"
     elif grouped and len(members) < LEAST_GROUPS:
-        note = (
+        ignored = (
             f"images were drawn, for {len(members)} groups are fewer than {LEAST_GROUPS}; "
             "images of a group are alike, so the interval is too narrow"
         )
     elif grouped:
         names = sorted(members)
         place = {image: index for index, name in enumerate(names) for image in members[name]}
-        return "group", [f"{name}: {members[name]}" for name in names], np.array([place[image] for image in ids]), note
-    return "image", [str(image) for image in ids], np.arange(len(ids)), note
+        return "group", [f"{name}: {members[name]}" for name in names], np.array([place[image] for image in ids]), ignored
+    return "image", [str(image) for image in ids], np.arange(len(ids)), ignored
 
 
-def _note_of_few(matches: Matches) -> str:
+def _note_of_bias(matches: Matches, found: Interval | None, ap: float) -> str:
     objects = [len(one.objects) for one in matches.all_sizes if len(one.objects)]
-    if not objects or np.median(objects) >= ENOUGH_OBJECTS:
-        return ""
-    return f"half of the classes have fewer than {ENOUGH_OBJECTS} objects: AP of so few comes out too high, by more than the interval tells"
+    if objects and np.median(objects) < ENOUGH_OBJECTS:
+        return f"half of the classes have fewer than {ENOUGH_OBJECTS} objects: AP of so few comes out too high, by more than the interval tells"
+    if found is not None and not found.low <= ap <= found.high:
+        return (
+            "AP lies outside its interval, for AP comes out too high on few objects, and the interval is moved by the estimate of how much"
+        )
+    return ""
 
 
 def _means(classes: Sequence[ClassMatches], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

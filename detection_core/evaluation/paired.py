@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -71,8 +72,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def verdict(first: str, second: str, found: PairedDifference, p_holm: float) -> str:
-    """Say "A beats B" where that holds after the correction, and else that no difference is shown."""
-    if p_holm >= SIGNIFICANCE or found.difference == 0:
-        return f"no difference shown between {first} and {second}"
-    return f"{first} beats {second}" if found.difference > 0 else f"{second} beats {first}"
+def winner(found: PairedDifference, p_holm: float) -> Literal["first", "second"] | None:
+    """Return which of the two beats the other, None where no difference is shown.
+
+    One does where the corrected p is under 0.05 and the difference of the numbers and the whole interval lie on its side of 0.
+    """
+    if p_holm >= SIGNIFICANCE:
+        return None
+    if found.difference > 0 and found.low > 0:
+        return "first"
+    return "second" if found.difference < 0 and found.high < 0 else None

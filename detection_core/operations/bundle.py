@@ -33,7 +33,7 @@ from detection_core.schemas.base import InvalidInput, Schema
 from detection_core.schemas.events import Event
 from detection_core.schemas.files import InputFile, OutputFile, Sha256
 from detection_core.schemas.manifest import Manifest
-from detection_core.schemas.results import BenchmarkResult, EvaluateResult, ExportResult, JobResult, TrainResult, parse_result
+from detection_core.schemas.results import BenchmarkResult, EvaluateResult, ExportResult, JobResult, ScoreResult, TrainResult, parse_result
 from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, JobSpec, input_fields, parse_spec
 
 BundleKind = Literal["train", "export", "evaluate", "score", "benchmark"]
@@ -337,7 +337,8 @@ def _outputs(index: BundleIndex, result: JobResult, places: Mapping[str, Path]) 
         if role in MAX_UNPACKED:
             _unpacks_within(output, MAX_UNPACKED[role])
         if role in PAGE_FILES:
-            check_file(role, gzip.decompress(output.path.read_bytes()), name=output.name)
+            bootstrap = cast(EvaluateResult | ScoreResult, result).accuracy.bootstrap
+            check_file(role, gzip.decompress(output.path.read_bytes()), name=output.name, bootstrap=bootstrap)
     if isinstance(result, TrainResult):
         for role in REQUIRED["train"]:
             _weights_checked(outputs[role], result)

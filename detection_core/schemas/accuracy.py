@@ -25,7 +25,8 @@ class Bootstrap(Schema):
 
     `key` is the hash of what the draws depend on: the units in their order, their number and the seed. Two evaluations with the same
     key were resampled by the same draws, so that their differences, draw by draw, are paired. The values of every draw are in the
-    output file `curves`. `note` says, for instance, why images were resampled although groups are known, or that objects are few.
+    output file `curves`. `groups_ignored`: images belong to groups, and were resampled one by one all the same, so that intervals are too
+    narrow and no difference may be called one; `note` says why, and also, for instance, that objects are few.
     """
 
     draws: Annotated[int, Field(ge=1)]
@@ -34,6 +35,7 @@ class Bootstrap(Schema):
     units: Annotated[int, Field(ge=0)]
     key: Sha256
     intervals: dict[str, Interval | None]  # by the name of the number: ap, ap50, ap75, ap_small, ar_100
+    groups_ignored: bool = False
     note: str = ""
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from detection_core.schemas.accuracy import Bootstrap
 from detection_core.schemas.base import InvalidInput, explain
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -98,8 +99,11 @@ class ExamplesFile(_Part):
 FILES: dict[str, type[BaseModel]] = {"curves": CurvesFile, "examples": ExamplesFile}
 
 
-def check_file(role: str, text: bytes, *, name: str) -> None:
+def check_file(role: str, text: bytes, *, name: str, bootstrap: Bootstrap | None) -> None:
     """Refuse a `curves` or `examples` file (unpacked) that is not of its shape, or points at what is not in it.
+
+    Args:
+        bootstrap: the intervals of the result that the file belongs to; its draws have to be those of `curves`.
 
     Raises:
         InvalidInput: one sentence that names the file and what is wrong.
@@ -109,15 +113,18 @@ def check_file(role: str, text: bytes, *, name: str) -> None:
     except ValidationError as error:
         raise InvalidInput(f"'{name}' is no {role} file: {explain(error, what=role)}; run the job again") from None
     if isinstance(found, CurvesFile):
-        _curves_fit(found, name)
+        _curves_fit(found, bootstrap, name)
     if isinstance(found, ExamplesFile):
         _examples_fit(found, name)
 
 
-def _curves_fit(found: CurvesFile, name: str) -> None:
+def _curves_fit(found: CurvesFile, bootstrap: Bootstrap | None, name: str) -> None:
     lengths = {len(part) for part in (found.f1.score_thresh, found.f1.precision, found.f1.recall, found.f1.f1)}
     if len(lengths) != 1 or any(len(curve) != len(found.recall) for curve in found.precision.values()):
         raise InvalidInput(f"'{name}' holds curves of unequal lengths; run the job again")
+    told = (bootstrap.key, dict.fromkeys(bootstrap.intervals, bootstrap.draws)) if bootstrap else (None, {})
+    if (found.bootstrap_key, {number: len(values) for number, values in found.draws.items()}) != told:
+        raise InvalidInput(f"'{name}' holds other draws than the result's intervals were made of; run the job again")
 
 
 def _examples_fit(found: ExamplesFile, name: str) -> None:

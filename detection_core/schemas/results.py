@@ -220,7 +220,7 @@ class EvaluateResult(Schema):
     manifest: Manifest
     protocol: dict[str, Any]
     engine: str
-    audit: Audit | None
+    audit: Audit
     accuracy: AccuracyCard = AccuracyCard()
     environment: Environment
     files: tuple[OutputFile, ...] = ()
@@ -237,7 +237,7 @@ class ScoreResult(Schema):
     dataset_sha256: str | None = None
     split: str | None = None
     engine: str
-    audit: Audit | None
+    audit: Audit
     accuracy: AccuracyCard = AccuracyCard()
     files: tuple[OutputFile, ...] = ()
 

@@ -8,14 +8,19 @@ from itertools import combinations
 from typing import Any
 from uuid import UUID
 
-from detection_core.evaluation.paired import SIGNIFICANCE, PairedDifference, holm, paired_difference
+from detection_core.evaluation.paired import PairedDifference, holm, paired_difference, winner
 from webapp.results.accuracy import curves_of
 from webapp.results.models import Result
-from webapp.results.selectors import output_of, results_with_relations
+from webapp.results.selectors import EVALUATORS_DISAGREE, THRESHOLDED, output_of, results_with_relations
 
 FEWEST, MOST = 2, 8
 NUMBERS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_small": "AP small", "ar_100": "AR 100"}
 UNDEFINED = "undefined: the split has no such objects"
+# Flags of results that beat nothing, and why.
+UNFIT = {
+    EVALUATORS_DISAGREE: "the two evaluators count one of them differently: see its page",
+    THRESHOLDED: "one of them is a lower bound of AP: evaluate it at score threshold 0.001",
+}
 
 
 @dataclass(frozen=True)
@@ -29,22 +34,17 @@ class Verdict:
     obstacle: str = ""
 
     @property
-    def decided(self) -> bool:
-        """Whether one beats the other."""
-        return self.p_holm is not None and self.p_holm < SIGNIFICANCE
-
-    @property
     def winner(self) -> Result | None:
-        """The better one, where that is decided."""
-        if not self.decided or self.found is None:
+        """The one that beats the other, None where no difference is shown."""
+        if self.found is None or self.p_holm is None:
             return None
-        return self.first if self.found.difference > 0 else self.second
+        return {"first": self.first, "second": self.second, None: None}[winner(self.found, self.p_holm)]
 
 
 def chosen_results(text: str) -> list[Result]:
     """Return the results whose ids stand in `text`, comma separated, in that order, at most eight; what is not there is passed over."""
     wanted = list(dict.fromkeys(filter(None, map(_uuid, text.split(",")))))[:MOST]
-    rows = {row.uuid: row for row in results_with_relations().select_related("evaluation__job").filter(uuid__in=wanted)}
+    rows = {row.uuid: row for row in results_with_relations().defer(None).select_related("evaluation__job").filter(uuid__in=wanted)}
     return [rows[uuid] for uuid in wanted if uuid in rows]
 
 
@@ -71,7 +71,14 @@ def comparable_with(result: Result, *, most: int = 50) -> list[Result]:
     same = results_with_relations().filter(
         dataset_version__content_hash=result.dataset_version.content_hash, split=result.split, evaluation__isnull=False
     )
+    for flag in UNFIT:
+        same = same.exclude(flags__contains=[flag])
     return list(same.exclude(pk=result.pk).order_by("-ap", "id")[:most])
+
+
+def _bootstrap(row: Result) -> dict[str, Any]:
+    card = (row.evaluation.result.get("accuracy") if row.evaluation else None) or {}
+    return card.get("bootstrap") or {}
 
 
 def _curves(row: Result) -> dict[str, Any]:
@@ -79,13 +86,20 @@ def _curves(row: Result) -> dict[str, Any]:
 
 
 def _obstacle(first: Result, second: Result, curves: dict[int, dict[str, Any]]) -> str:
-    """Why two results cannot be paired, in words; "" where they can."""
+    """Why two results cannot be compared, in words; "" where they can."""
+    for flag, why in UNFIT.items():
+        if flag in first.flags or flag in second.flags:
+            return why
     if first.dataset_version.content_hash != second.dataset_version.content_hash or first.split != second.split:
         return "other images: evaluate both on the same data set version and split"
-    keys = [curves[row.pk].get("bootstrap_key") for row in (first, second)]
-    if not all(keys):
-        return "no draws were stored: evaluate again"
-    return "" if keys[0] == keys[1] else "drawn differently: evaluate both again"
+    drawn = [_bootstrap(row) for row in (first, second)]
+    if not all(drawn) or not all(curves[row.pk].get("draws") for row in (first, second)):
+        return "no draws are stored: evaluate again"
+    if drawn[0]["key"] != drawn[1]["key"]:
+        return "drawn differently: evaluate both again"
+    if drawn[0].get("groups_ignored"):
+        return "too few groups to tell a difference from chance: bring images of more places, flights or clips"
+    return ""
 
 
 def _uuid(text: str) -> UUID | None:

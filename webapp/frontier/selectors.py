@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from webapp.results.models import Result
-from webapp.results.selectors import BoardFilters, FrontGroup, front_groups, result_query
+from webapp.results.selectors import EVALUATORS_DISAGREE, BoardFilters, FrontGroup, front_groups, result_query
 
 MOST_POINTS = 2000
 MOST_ASIDE = 50
@@ -40,6 +40,8 @@ def frontier(filters: BoardFilters) -> Frontier | None:
     group = next((group for group in groups if group.key == filters.group), groups[0])
     inside = replace(filters, group=group.key, show="all", sort="p50_ms", page=1)
     shown = result_query(inside).select_related(None).exclude(backend="null")
+    if filters.show != "all":
+        shown = shown.exclude(flags__contains=[EVALUATORS_DISAGREE])
     drawable = shown.filter(complete=True)
     newest = list(drawable.order_by("-on_front", "-id")[:MOST_POINTS])
     newest.sort(key=lambda row: (row.p50_ms, row.id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import zlib
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ def _read(artifact: Artifact) -> Examples:
     try:
         with artifact_open(artifact) as stream:
             return _parse(gzip.decompress(stream.read()).decode())
-    except (OSError, EOFError, ValueError, LookupError, TypeError, OverflowError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, OverflowError) as error:
         raise Unreadable(f"the stored file '{artifact.name}' cannot be read: {error}") from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,8 @@ MOST_MISTAKES = 25
 MOST_LINES = 6  # more curves than this cannot be told apart
 HEATS = 6
 CURVE_WIDTH, CURVE_HEIGHT = 320, 220
+# What comes of a file that is gone, cut short or damaged.
+UNREADABLE = (OSError, EOFError, ValueError, zlib.error)
 ERROR_KINDS = {
     "Cls": ("Wrong class", "an object is found under another class's name"),
     "Loc": ("Loose box", "the class is right, the box overlaps by 0.1 to 0.5"),
@@ -89,6 +92,7 @@ class Accuracy:
     note: str
     intervals: list[IntervalRow]
     operating_point: dict[str, Any] | None
+    flattered: bool  # the threshold was chosen on the images that it is judged on
     classes: list[ClassRow]
     confusion: list[tuple[str, list[ConfusionCell]]]
     confusion_heads: list[str]
@@ -119,15 +123,21 @@ def accuracy_of(result: Mapping[str, Any], curves: Artifact | None) -> Accuracy:
         note=(bootstrap or {}).get("note", ""),
         intervals=_intervals(result["metrics"], bootstrap),
         operating_point=card.get("operating_point"),
+        flattered=_flattered(card.get("operating_point"), result.get("split")),
         classes=_classes(result.get("per_class") or [], card.get("operating_point")),
         confusion=_confusion(confusion) if _fits(confusion) else [],
         confusion_heads=[*confusion["classes"], "not found"] if confusion else [],
         mistakes=[] if _fits(confusion) else _mistakes(confusion),
         errors=_errors(card.get("errors")),
         calibration=_calibration(card.get("calibration")),
-        curves=pr_lines(_read(curves.pk, curves.storage_key) if curves else {}),
+        curves=pr_lines(curves_of(curves)),
         audit=_disagreement(result.get("audit")),
     )
+
+
+def _flattered(point: Mapping[str, Any] | None, split: str | None) -> bool:
+    """Only of a data set's split can the threshold be chosen elsewhere; a results file against a file of ground truth has no other."""
+    return point is not None and split in (None, point["chosen_on"])
 
 
 def _resampled(bootstrap: Mapping[str, Any] | None) -> str:
@@ -247,16 +257,18 @@ def _points(recall: Sequence[float], precision: Sequence[float | None]) -> str:
     return " ".join(f"{x * CURVE_WIDTH:.1f},{(1 - (y or 0.0)) * CURVE_HEIGHT:.1f}" for x, y in pairs)
 
 
-@lru_cache(maxsize=32)
-def _read(sha256: str, storage_key: str) -> dict[str, Any]:
-    """Bytes never change under their hash. What the storage has lost is not drawn."""
+def curves_of(artifact: Artifact | None) -> dict[str, Any]:
+    """Return what the output `curves` holds, {} where there is none or the storage does not give it."""
+    if artifact is None:
+        return {}
     try:
-        with artifact_open(Artifact(sha256=sha256, storage_key=storage_key)) as stream:
-            return json.loads(gzip.decompress(stream.read()))
-    except (OSError, ValueError):
+        return _read(artifact.pk, artifact.storage_key)
+    except UNREADABLE:
         return {}
 
 
-def curves_of(artifact: Artifact | None) -> dict[str, Any]:
-    """Return what the output `curves` holds, {} where there is none."""
-    return _read(artifact.pk, artifact.storage_key) if artifact else {}
+@lru_cache(maxsize=32)
+def _read(sha256: str, storage_key: str) -> dict[str, Any]:
+    """Bytes never change under their hash, so what was read is kept; a failure is not, for a storage may come back."""
+    with artifact_open(Artifact(sha256=sha256, storage_key=storage_key)) as stream:
+        return json.loads(gzip.decompress(stream.read()))

@@ -10,6 +10,7 @@ from typing import Any
 from detection_core.catalogue.flags import FLAGS
 from detection_core.catalogue.scenarios import DURATIONS, SCENARIOS
 from webapp.results.models import Checkpoint, Evaluation, LatencyMeasurement, Result
+from webapp.results.selectors import EVALUATORS_DISAGREE, THRESHOLDED
 
 METRICS: dict[str, tuple[str, str]] = {
     "ap": ("AP", "mean over IoU thresholds 0.50 to 0.95, step 0.05: mAP (COCO AP@[.5:.95])"),
@@ -32,8 +33,18 @@ STAGES = {
     "d2h": "copy back",
     "postprocess": "postprocess, NMS",
 }
-EVALUATORS_DISAGREE = "the two evaluators differ by more than 0.000001 in one of the 12 numbers"
-THRESHOLDED = "detections over 0.001 were cut off by the score threshold, so the number is a lower bound of AP"
+QUIET = "Measure again when the machine is quiet."
+# What the flags of an accuracy mean, and the remedy.
+ACCURACY_FLAGS = {
+    EVALUATORS_DISAGREE: (
+        "the two evaluators differ by more than 0.000001 in one of the 12 numbers",
+        "No number of it may be compared before that is explained: both stand below; please report them.",
+    ),
+    THRESHOLDED: (
+        "detections over 0.001 were cut off by the score threshold, so the number is a lower bound of AP",
+        "Evaluate again at score threshold 0.001.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -79,10 +90,10 @@ def stage_rows(latency: LatencyMeasurement | None) -> list[Stage]:
     ]
 
 
-def flag_meanings(flags: list[str]) -> list[tuple[str, str]]:
-    """Return each flag with what it means."""
-    known = FLAGS | {"evaluators_disagree": EVALUATORS_DISAGREE, "thresholded": THRESHOLDED}
-    return [(flag.replace("_", " "), known.get(flag, "a flag that this version does not know")) for flag in flags]
+def flag_meanings(flags: list[str]) -> list[tuple[str, str, str]]:
+    """Return each flag in words with what it means and what to do about it."""
+    known = {flag: (meaning, QUIET) for flag, meaning in FLAGS.items()} | ACCURACY_FLAGS
+    return [(flag.replace("_", " "), *known.get(flag, ("a flag that this version does not know", "Update the site."))) for flag in flags]
 
 
 def threads_words(threads: int) -> str:

@@ -33,6 +33,8 @@ SORTS: dict[str, str] = {
 PER_PAGE = 50
 # The flag of a result whose AP the two evaluators count differently: no number of it may be compared before that is explained.
 EVALUATORS_DISAGREE = "evaluators_disagree"
+# The flag of a result whose detections were cut off above 0.001.
+THRESHOLDED = "thresholded"
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,11 @@ def _matching(filters: BoardFilters) -> Q:
 
 
 def results_with_relations() -> QuerySet[Result]:
-    """Return results with everything that a row of a board shows, in one query."""
-    return Result.objects.select_related(
+    """Return results with everything that a row of a board shows, in one query; not what stands behind it, which may be large."""
+    rows = Result.objects.select_related(
         "dataset_version__dataset", "environment", "evaluation", "latency", "checkpoint", "exported_model__artifact"
     )
+    return rows.defer("evaluation__result", "latency__result")
 
 
 def result_query(filters: BoardFilters) -> QuerySet[Result]:
@@ -182,6 +185,7 @@ def result_get(uuid: UUID) -> Result | None:
     """Return the result with everything its page shows, or None."""
     return (
         results_with_relations()
+        .defer(None)
         .select_related(
             "evaluation__job", "latency__job", "evaluation__detections", "latency__samples", "checkpoint__artifact", "checkpoint__job"
         )

@@ -65,7 +65,7 @@ def _board_file(filters: BoardFilters, wanted: str) -> HttpResponse:
             f"format '{wanted}' is not known; use one of {', '.join(FORMATS)}\n", content_type="text/plain; charset=utf-8"
         )
     content_type, write = FORMATS[wanted]
-    text = write(result_query(filters)[:MOST_ROWS])
+    text = write(result_query(filters)[:MOST_ROWS].iterator(chunk_size=1000))
     headers = {"Content-Disposition": f'attachment; filename="leaderboard.{wanted}"'}
     return HttpResponse(text, content_type=content_type, headers=headers)
 

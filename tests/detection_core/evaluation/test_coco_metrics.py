@@ -132,17 +132,23 @@ def test_the_input_is_left_as_it_was():
     assert repr(ground_truth) == before
 
 
-def test_above_the_limit_the_audit_takes_a_seeded_sample_of_the_images(monkeypatch):
-    monkeypatch.setattr(module, "AUDIT_WHOLE_UP_TO", 3)
-    monkeypatch.setattr(module, "AUDIT_SAMPLE", 2)
+def case_of(images):
+    boxes = range(1, images + 1)
+    return truth([(image, 1, BOX, 0) for image in boxes], images=images), found(*[(image, 1, BOX, 0.9) for image in boxes])
+
+
+def test_up_to_500_images_are_audited_whole_and_200_of_more():
+    assert audit(*case_of(500)).images == 500
+    assert audit(*case_of(501)).images == 200
+
+
+def test_the_audits_sample_is_drawn_by_its_seed(monkeypatch):
     seen = []
     original = module._only_images
     monkeypatch.setattr(module, "_only_images", lambda truth, table, ids: seen.append(ids) or original(truth, table, ids))
-    ground_truth = truth([(image, 1, BOX, 0) for image in range(1, 7)], images=6)
-    detections = found(*[(image, 1, BOX, 0.9) for image in range(1, 7)])
-    word = audit(ground_truth, detections, seed=5)
-    assert word.images == 2 and word.max_abs_difference == 0
-    assert audit(ground_truth, detections, seed=5) == word and seen[0] == seen[1] and len(seen[0]) == 2
+    for seed in (5, 5, 6):
+        audit(*case_of(501), seed=seed)
+    assert seen[0] == seen[1] != seen[2]
 
 
 def test_the_audit_tells_of_a_difference(monkeypatch):

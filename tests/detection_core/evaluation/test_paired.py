@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from detection_core.evaluation.paired import holm, paired_difference, two_sided_p, verdict
+from detection_core.evaluation.paired import holm, paired_difference, two_sided_p, winner
 from detection_core.schemas.base import InvalidInput
 
 
@@ -38,17 +38,23 @@ def test_holm_is_right_on_a_case_worked_by_hand():
 
 def test_one_beats_the_other_only_where_the_corrected_p_allows():
     found = paired_difference([0.5 + step / 1e4 for step in range(200)], [0.4] * 200, 0.51, 0.4)
-    assert verdict("A", "B", found, 0.01) == "A beats B"
-    assert verdict("A", "B", found, 0.05) == "no difference shown between A and B"
+    assert winner(found, 0.01) == "first"
+    assert winner(found, 0.05) is None
     turned = paired_difference([0.4] * 200, [0.5 + step / 1e4 for step in range(200)], 0.4, 0.51)
-    assert verdict("B", "A", turned, 0.01) == "A beats B"
+    assert winner(turned, 0.01) == "second"
+
+
+def test_one_does_not_beat_the_other_where_the_numbers_and_the_draws_contradict_each_other():
+    draws = [0.5 + step / 1e4 for step in range(200)], [0.4] * 200
+    assert winner(paired_difference(*draws, 0.4, 0.4), 0.01) is None
+    assert winner(paired_difference(*draws, 0.4, 0.5), 0.01) is None
 
 
 def test_a_result_does_not_beat_its_own_copy():
     draws = np.random.default_rng(1).normal(0.4, 0.02, 1000)
     found = paired_difference(draws, draws, 0.4, 0.4)
     assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
-    assert verdict("A", "B", found, found.p) == "no difference shown between A and B"
+    assert winner(found, found.p) is None
 
 
 def test_draws_that_leave_the_number_undefined_are_left_out():

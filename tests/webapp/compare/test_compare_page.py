@@ -60,7 +60,28 @@ def test_other_data_and_other_draws_are_told_apart(client):
 def test_an_evaluation_without_draws_says_what_to_do(client):
     version = make_dataset_version()
     page = client.get(address(result(0.4, version), make_result(ap=0.3, dataset_version=version))).content.decode()
-    assert "no draws were stored: evaluate again" in page
+    assert "no draws are stored: evaluate again" in page
+
+
+@pytest.mark.parametrize(
+    ("flag", "why"), [("evaluators_disagree", "count one of them differently"), ("thresholded", "a lower bound of AP")]
+)
+def test_a_doubted_number_beats_nothing_and_is_not_offered(client, flag, why):
+    version = make_dataset_version()
+    sound, doubted = result(0.40, version), result(0.45, version, model="ssd_resnet10", flags=(flag,))
+    page = client.get(address(sound, doubted)).content.decode()
+    assert why in page and "beats the other" not in page
+    assert f'<option value="{doubted.uuid}">' not in client.get(address(sound)).content.decode()
+
+
+def test_images_of_a_handful_of_groups_give_no_verdict(client):
+    version = make_dataset_version()
+    rows = [result(0.45, version), result(0.40, version, model="ssd_resnet10")]
+    for row in rows:
+        row.evaluation.result["accuracy"]["bootstrap"]["groups_ignored"] = True
+        row.evaluation.save()
+    page = client.get(address(*rows)).content.decode()
+    assert "too few groups to tell a difference from chance" in page and "beats the other" not in page
 
 
 def test_only_differing_lines_are_shown_until_all_are_asked_for():

@@ -17,6 +17,7 @@ from webapp.results.bundles import bundle_import
 from webapp.results.models import Result
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+AUDIT = {"engine": "pycocotools 2.0.11", "images": 5, "max_abs_difference": 0.0}
 SIZES = {"phone": {"width": 390, "height": 844}, "desk": {"width": 1440, "height": 900}}
 
 
@@ -48,7 +49,7 @@ def addresses(alice, tmp_path) -> list[str]:
         path = bundles.bundle(tmp_path / name, spec, result)
         bundle_import(artifact=artifact_put(path=path, kind="upload", name=path.name), user=alice)
     brought = Result.objects.exclude(origin="").get(p50_ms__isnull=False)
-    scored = {"kind": "score", "metrics": metrics_of(0.303), "images": 5, "detections": 1234, "engine": "hotcoco 1.3.0", "audit": None}
+    scored = {"kind": "score", "metrics": metrics_of(0.303), "images": 5, "detections": 1234, "engine": "hotcoco 1.3.0", "audit": AUDIT}
     score = make_job("score", spec={"name": "mine", "predictions": {"name": "d.json"}}, title="mine · fields v1", result=scored)
     return [
         "/models/import",

@@ -25,6 +25,7 @@ from webapp.results.models import Checkpoint, ExportedModel
 from webapp.results.services import job_record
 
 pytestmark = pytest.mark.django_db
+AUDIT = {"engine": "pycocotools 2.0.11", "images": 5, "max_abs_difference": 0.0}
 
 
 @pytest.fixture(autouse=True)
@@ -292,7 +293,7 @@ def test_what_cannot_be_scored_is_refused_with_a_sentence(alice_client, fields, 
 
 
 def test_the_page_of_a_scoring_shows_the_numbers_and_says_that_there_is_no_latency(client):
-    result = {"kind": "score", "metrics": metrics_of(0.303), "images": 5, "detections": 1234, "engine": "hotcoco 1.3.0", "audit": None}
+    result = {"kind": "score", "metrics": metrics_of(0.303), "images": 5, "detections": 1234, "engine": "hotcoco 1.3.0", "audit": AUDIT}
     job = make_job("score", spec={"name": "mine", "predictions": {"name": "d.json"}}, title="mine · bccd v1", result=result)
     page = text_of(client.get(f"/jobs/{job.uuid}"))
     assert "30.3 AP, COCO AP@[.5:.95]" in page and "1 234 detections on 5 images" in page

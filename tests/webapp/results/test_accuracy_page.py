@@ -40,6 +40,13 @@ def test_a_result_page_shows_the_interval_and_the_operating_point(client):
     assert page.count("<polyline") == len(row.dataset_version.classes)
 
 
+@pytest.mark.parametrize(("split", "flattered"), [("test", False), ("val", True)])
+def test_a_threshold_chosen_on_the_judged_images_is_said_to_flatter(client, split, flattered):
+    page = client.get(f"/results/{give_accuracy(make_result(ap=0.42, split=split)).uuid}").content.decode()
+    assert "largest F1 on val" in page
+    assert ("chosen on the images it is judged on, which flatters" in page) is flattered
+
+
 def test_an_evaluation_without_a_card_still_has_its_page(client):
     row = make_result(ap=0.42)
     page = client.get(f"/results/{row.uuid}").content.decode()
