@@ -56,7 +56,7 @@ def evaluation_examples(request: HttpRequest, uuid: UUID) -> HttpResponse:
     examples = output_of(job, "examples") if job else None
     if examples is None:
         raise HttpError(404, "no finished evaluation of this id kept its images; GET /api/v1/jobs?kind=evaluate lists evaluations")
-    return HttpResponseRedirect(reverse("artifact-download", args=[examples.sha256, "examples.json.gz"]))
+    return HttpResponseRedirect(reverse("api:artifact", args=[examples.sha256]))
 
 
 @router.get("/frontier", response=list[FrontOut], operation_id="frontier")

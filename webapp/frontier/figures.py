@@ -33,7 +33,7 @@ def frontier_figure(points: Sequence[Result], flagged: Sequence[Result], front: 
         front: the group's front, fastest first.
     """
     drawn = [*points, *flagged, *front]
-    latencies, aps = [row.p50_ms or 1.0 for row in drawn], [100 * (row.ap or 0) for row in drawn]
+    latencies, aps = [row.p50_ms or 1.0 for row in drawn], [100 * (value or 0) for row in drawn for value in _span(row)]
     x_range, y_range = _log_range(latencies), _ap_range(aps)
     traces = [_front_line(front, x_range, y_range)] if front else []
     ordered = sorted(points, key=lambda row: (family_slot(row.family), row.family, row.backend))
@@ -92,9 +92,29 @@ def _coordinates(rows: Sequence[Result]) -> Figure:
     return {
         "x": [row.p50_ms for row in rows],
         "y": [round(100 * (row.ap or 0), 3) for row in rows],
+        "error_y": _error_bars(rows),
         "text": [hover_card(row) for row in rows],
         "customdata": [reverse("result-detail", args=[row.uuid]) for row in rows],
         "hovertemplate": "%{text}<extra></extra>",
+    }
+
+
+def _span(row: Result) -> tuple[float | None, ...]:
+    """AP with both ends of its interval where it has one."""
+    return (row.ap,) if row.ap_low is None else (row.ap, row.ap_low, row.ap_high)
+
+
+def _error_bars(rows: Sequence[Result]) -> Figure:
+    """Thin bars over the 95% intervals of AP. A corrected interval may lie to one side of the number: then that bar has no length."""
+    spans = [(row.ap or 0.0, row.ap_low, row.ap_high) for row in rows]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [0.0 if high is None else round(100 * max(0.0, high - value), 3) for value, _, high in spans],
+        "arrayminus": [0.0 if low is None else round(100 * max(0.0, value - low), 3) for value, low, _ in spans],
+        "thickness": 1,
+        "width": 0,
+        "color": "var(--muted)",
     }
 
 
@@ -103,7 +123,7 @@ def hover_card(row: Result) -> str:
     lines = [
         f"<b>{escape(model_title(row.model))}</b>",
         f"{escape(backend_title(row.backend))}, {escape(row.dtype)}, {row.input_size} px",
-        f"AP {ap(row.ap)}, AP50 {ap(row.ap50)}",
+        f"AP {ap(row.ap)}{_interval(row)}, AP50 {ap(row.ap50)}",
         f"p50 {ms(row.p50_ms)} ms, p95 {ms(row.p95_ms)} ms, {fps(row.fps)} FPS",
         bytesize(row.size_bytes),
     ]
@@ -112,6 +132,10 @@ def hover_card(row: Result) -> str:
     if row.flags:
         lines.append("flags: " + escape(", ".join(flag.replace("_", " ") for flag in row.flags)))
     return "<br>".join(lines)
+
+
+def _interval(row: Result) -> str:
+    return "" if row.ap_low is None else f" ({ap(row.ap_low)}–{ap(row.ap_high)})"
 
 
 def _front_line(front: Sequence[Result], x_range: list[float], y_range: list[float]) -> Figure:

@@ -9,7 +9,7 @@ from detection_core.evaluation import bootstrap as module
 from detection_core.evaluation.bootstrap import NUMBERS, bootstrap, draw_weights, draws_key, interval, weighted_numbers
 from detection_core.evaluation.coco_metrics import coco_metrics
 from detection_core.evaluation.matching import match
-from detection_core.schemas.accuracy import Bootstrap
+from detection_core.schemas.accuracy import Bootstrap, Interval
 from tests.detection_core.evaluation.cases import found, generated, truth
 
 BOX, FAR = (100.0, 100.0, 50.0, 50.0), (400.0, 300.0, 50.0, 50.0)
@@ -96,7 +96,7 @@ def test_groups_are_drawn_whole_where_every_image_has_one():
     by_group, _ = grouped(40, {image: f"field {image % 20}" for image in range(1, 41)})
     by_image, _ = grouped(40, {})
     assert (by_group.unit, by_group.units) == ("group", 20) and (by_image.unit, by_image.units) == ("image", 40)
-    assert "drawn" not in by_group.note + by_image.note
+    assert "drawn" not in by_group.note + by_image.note and not by_group.groups_ignored and not by_image.groups_ignored
     assert by_group.key != by_image.key
 
 
@@ -121,7 +121,7 @@ def test_images_of_one_group_count_alike_in_every_draw(monkeypatch):
 )
 def test_where_groups_cannot_be_drawn_images_are_and_the_note_says_why(groups, words):
     drawn, _ = grouped(40, groups)
-    assert drawn.unit == "image" and words in drawn.note
+    assert drawn.unit == "image" and drawn.groups_ignored and words in drawn.note
 
 
 def test_the_interval_holds_the_number_and_narrows_with_more_images():
@@ -147,6 +147,12 @@ def test_the_interval_is_moved_against_the_bias_and_stays_within_0_and_1():
     assert (interval(draws, 0.48).low, interval(draws, 0.48).high) == pytest.approx((0.365, 0.555))
     assert interval(draws + 0.42, 0.94).high == 1 and interval(draws - 0.42, 0.06).low == 0
     assert interval(np.ones(10), 1.0).to_dict() == {"low": 1.0, "high": 1.0}
+
+
+def test_a_number_outside_its_own_interval_is_explained(monkeypatch):
+    monkeypatch.setattr(module, "interval", lambda draws, value: Interval(low=0.1, high=0.2))
+    outside, _ = grouped(100, {})
+    assert "AP lies outside its interval" in outside.note
 
 
 def test_few_objects_are_said_aloud():

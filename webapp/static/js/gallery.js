@@ -5,6 +5,7 @@ const range = document.getElementById("score-range");
 const field = document.getElementById("score");
 const { scores, words } = JSON.parse(document.getElementById("summary").textContent);
 const operating = Number(range.dataset.operating);
+const KEYS = new Set(["ArrowLeft", "ArrowRight"]);
 
 // Detections are hidden below the score; an object is missed where the detection that finds it is below, or where none does.
 const scored = (selector, name = "score") => [...document.querySelectorAll(selector)].map((element) => [element, Number(element.dataset[name] || -1)]);
@@ -66,6 +67,12 @@ function nearest(score) {
   return best;
 }
 
+// A score as the server reads it: with a comma or a point, the operating point where it is none.
+function written(text) {
+  const score = Number(text.trim().replace(",", "."));
+  return text.trim() === "" || !Number.isFinite(score) ? scores[operating] : score;
+}
+
 function move(place) {
   range.value = place;
   show(place);
@@ -75,13 +82,14 @@ function move(place) {
 function turnPage(event) {
   if (event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
   if (event.target.closest("input, select, textarea, .table-wrap")) return;
+  if (!KEYS.has(event.key)) return;
   document.querySelector(`a[data-key="${event.key}"]`)?.click();
 }
 
 range.addEventListener("input", () => show(Number(range.value)));
 range.addEventListener("change", () => remember(Number(range.value)));
 field.addEventListener("change", () => {
-  if (field.value !== "") move(nearest(Number(field.value)));
+  if (field.value !== "") move(nearest(written(field.value)));
 });
 document.getElementById("operating").addEventListener("click", (event) => {
   event.preventDefault();
@@ -89,5 +97,5 @@ document.getElementById("operating").addEventListener("click", (event) => {
 });
 document.addEventListener("keydown", turnPage);
 // A page that is returned to may have kept the place of the slider from before.
-addEventListener("pageshow", () => move(nearest(Number(new URL(location.href).searchParams.get("score") || scores[operating]))));
+addEventListener("pageshow", () => move(nearest(written(new URL(location.href).searchParams.get("score") || ""))));
 range.hidden = false;
