@@ -80,6 +80,7 @@ def assemble(
         licence=None,
         source=None,
         report=log.report(),
+        source_categories=raw.source_categories,
     )
 
 
@@ -225,6 +226,7 @@ def _record(number: int, image: _Image, split: Split, group: str | None) -> Imag
         labels=np.array([box.label for box in image.boxes], dtype=np.int64),
         iscrowd=np.array([box.crowd for box in image.boxes], dtype=bool),
         area=np.array(area, dtype=np.float64),
+        source_id=image.raw.source_id,
     )
 
 

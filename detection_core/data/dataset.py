@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -29,7 +29,8 @@ class ImageRecord:
     `image_id` counts from 1 in the order of file names over the whole data set. `file` is a posix path under the data set's root.
     `group` names images that belong together (one place, one flight, copies of one photograph) and never stand in two splits.
     `boxes` float64 [n, 4] xyxy in pixels of the upright image, inside it; `labels` int64 [n] 0-based; `iscrowd` bool [n];
-    `area` float64 [n] square pixels (of the segment where the source tells it, else of the box).
+    `area` float64 [n] square pixels (of the segment where the source tells it, else of the box). `source_id` is the id that the COCO
+    annotations gave it, from which the data set was read.
     """
 
     image_id: int
@@ -43,11 +44,15 @@ class ImageRecord:
     labels: np.ndarray
     iscrowd: np.ndarray
     area: np.ndarray
+    source_id: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class DetectionDataset:
-    """Images of up to three splits with boxes of `classes`; `content_hash` names what a detector can see of it."""
+    """Images of up to three splits with boxes of `classes`; `content_hash` names what a detector can see of it.
+
+    `source_categories` gives the label of each category id of the COCO annotations from which it was read.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -58,6 +63,7 @@ class DetectionDataset:
     licence: str | None
     source: str | None
     report: HealthReport
+    source_categories: Mapping[int, int] = field(default_factory=dict)
 
     def split(self, name: str) -> tuple[ImageRecord, ...]:
         """Return the records of a split, which may be empty; InvalidInput where `name` is no split."""

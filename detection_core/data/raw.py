@@ -25,21 +25,29 @@ class RawBox:
 
 @dataclass(frozen=True)
 class RawImage:
-    """One image file (posix path under the root) with what the source says of it. `size` is (width, height) as declared, if so."""
+    """One image file (posix path under the root) with what the source says of it.
+
+    `size` is (width, height) as declared, if so; `source_id` the image's id in COCO annotations.
+    """
 
     file: str
     split: str | None
     boxes: list[RawBox] = field(default_factory=list)
     size: tuple[int, int] | None = None
     relative_boxes: bool = False
+    source_id: int | None = None
 
 
 @dataclass(frozen=True)
 class RawDataset:
-    """All images that a reader found, with the class names in label order. Boxes of an image with `relative_boxes` are in 0..1."""
+    """All images that a reader found, with the class names in label order. Boxes of an image with `relative_boxes` are in 0..1.
+
+    `source_categories` gives the label of each category id of COCO annotations.
+    """
 
     classes: tuple[str, ...]
     images: list[RawImage]
+    source_categories: dict[int, int] = field(default_factory=dict)
 
 
 def files_under(root: Path) -> Iterator[str]:
