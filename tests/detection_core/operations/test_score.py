@@ -150,7 +150,7 @@ def own_coco(tmp_path):
         for place in range(6):
             image = first - place
             file = f"{split}_{place}.png"
-            Image.new("RGB", (64, 64), (first % 255, 40 * place, 90)).save(folder / split / file)
+            Image.new("RGB", (64, 64), (first % 255, 40 * place, 30 * len(split))).save(folder / split / file)
             images.append({"id": image, "file_name": file, "width": 64, "height": 64})
             box = [4 + 3 * place, 5, 20, 12 + place]
             entry = {"image_id": image, "category_id": 3 if place % 2 else 7, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
