@@ -96,6 +96,12 @@ def flag_meanings(flags: list[str]) -> list[tuple[str, str, str]]:
     return [(flag.replace("_", " "), *known.get(flag, ("a flag that this version does not know", "Update the site."))) for flag in flags]
 
 
+def unknown_classes(row: Result) -> list[str]:
+    """Return the classes of the data set that the model does not have: they count with AP 0, whatever it finds."""
+    known = row.exported_model.manifest.get("classes") or []
+    return [name for name in row.dataset_version.classes if name not in known] if row.evaluation is not None else []
+
+
 def threads_words(threads: int) -> str:
     """Return `1 thread`, `2 threads`."""
     return f"{threads} thread{'' if threads == 1 else 's'}"
