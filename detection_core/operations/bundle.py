@@ -33,7 +33,16 @@ from detection_core.schemas.base import InvalidInput, Schema
 from detection_core.schemas.events import Event
 from detection_core.schemas.files import InputFile, OutputFile, Sha256
 from detection_core.schemas.manifest import Manifest
-from detection_core.schemas.results import BenchmarkResult, EvaluateResult, ExportResult, JobResult, ScoreResult, TrainResult, parse_result
+from detection_core.schemas.results import (
+    BenchmarkResult,
+    EvaluateResult,
+    ExportResult,
+    JobResult,
+    LatencySummary,
+    ScoreResult,
+    TrainResult,
+    parse_result,
+)
 from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, JobSpec, input_fields, parse_spec
 
 BundleKind = Literal["train", "export", "evaluate", "score", "benchmark"]
@@ -56,6 +65,8 @@ MAX_WEIGHTS_HEADER = 16 << 20
 MANIFEST_KEY = "paretobox_manifest"  # as in detection_core.build, which loads PyTorch
 SAME = ("backend", "split", "scenario", "duration", "threads", "batch")
 CHUNK = 1 << 20
+FPS_WITHIN = 0.01  # of 1000 / mean, which it is
+ROUNDING = 1e-9
 REMEDY = "make it anew with `python -m detection_core bundle`"
 
 
@@ -372,9 +383,34 @@ def _measurement_agrees(spec: EvaluateSpec | BenchmarkSpec, result: EvaluateResu
     if not isinstance(result.protocol.get("seed", 0), int):
         raise InvalidInput("the result's protocol has a seed that is no whole number; measure again")
     if isinstance(result, BenchmarkResult):
-        stages = (result.latency_ms, *result.stages_ms.values())
-        if min(result.latency_ms.min, result.fps) <= 0 or any(stage.min < 0 or stage.min > stage.max for stage in stages):
-            raise InvalidInput("the result holds latencies that cannot be (zero, negative, or the least above the greatest); measure again")
+        _latencies_checked(result)
+
+
+def _latencies_checked(result: BenchmarkResult) -> None:
+    """Refuse figures that no list of samples has."""
+    for name, summary in {"latency_ms": result.latency_ms, **result.stages_ms}.items():
+        if wrong := _impossible(summary):
+            raise InvalidInput(f"the result's {name} holds latencies that cannot be ({wrong}); measure again")
+    if result.latency_ms.p50 <= 0:
+        raise InvalidInput("the result's latency_ms holds latencies that cannot be (a median of nothing); measure again")
+    expected = 1000 / result.latency_ms.mean
+    if not abs(result.fps - expected) <= FPS_WITHIN * expected:
+        raise InvalidInput(f"the result's fps is {result.fps:g}, and its mean latency gives {expected:g}; measure again")
+
+
+def _impossible(summary: LatencySummary) -> str:
+    """Say what is wrong with a summary; empty where nothing is."""
+    found = summary.to_dict()
+    numbers = [found[name] for name in ("min", "p50", "p90", "p95", "p99", "max") if found[name] is not None]
+    intervals = [bounds for bounds in (summary.p50_ci, summary.p95_ci) if bounds is not None]
+    if numbers[0] < 0 or numbers != sorted(numbers):
+        return "negative, or percentiles out of order between the least and the greatest"
+    slack = ROUNDING * summary.max  # a mean of equal samples may lie a rounding beside them
+    if not summary.min - slack <= summary.mean <= summary.max + slack or summary.sd < 0:
+        return "a mean outside of the least and the greatest, or a negative deviation"
+    if any(low > high for low, high in intervals):
+        return "an interval whose low end lies above its high end"
+    return ""
 
 
 def _roles_checked(result: JobResult) -> None:

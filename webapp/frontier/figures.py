@@ -32,8 +32,9 @@ def frontier_figure(points: Sequence[Result], flagged: Sequence[Result], front: 
         flagged: complete results with flags.
         front: the group's front, fastest first.
     """
+    points, flagged, front = _placed(points), _placed(flagged), _placed(front)
     drawn = [*points, *flagged, *front]
-    latencies, aps = [row.p50_ms or 1.0 for row in drawn], [100 * (row.ap or 0) for row in drawn]
+    latencies, aps = [row.p50_ms or 1.0 for row in drawn] or [1.0], [100 * (row.ap or 0) for row in drawn] or [0.0]
     x_range, y_range = _log_range(latencies), _ap_range(aps)
     traces = [_front_line(front, x_range, y_range)] if front else []
     ordered = sorted(points, key=lambda row: (family_slot(row.family), row.family, row.backend))
@@ -55,6 +56,11 @@ def frontier_figure(points: Sequence[Result], flagged: Sequence[Result], front: 
         }
     )
     return {"data": traces, "layout": {**_layout(x_range, y_range), "annotations": _labels(front, x_range, y_range)}}
+
+
+def _placed(rows: Sequence[Result]) -> list[Result]:
+    """Those that a logarithmic axis has a place for."""
+    return [row for row in rows if (row.p50_ms or 0.0) > 0]
 
 
 def _points(family: str, backend: str, rows: list[Result]) -> Figure:

@@ -19,6 +19,7 @@ import pytest
 from detection_core.__main__ import main
 from detection_core.operations import bundle as bundles
 from detection_core.operations.bundle import read_bundle, write_bundle
+from detection_core.schemas.accuracy import Bootstrap
 from detection_core.schemas.base import InvalidInput
 from tests.bundles import bundle, evaluation, job_folder, latency, sha, training
 
@@ -270,10 +271,48 @@ def test_a_packed_output_that_unpacks_to_too_much_is_refused(tmp_path, place, mo
         read_bundle(bundle(tmp_path / "job", *evaluation(), trap), place)
 
 
-def test_a_latency_of_nothing_is_refused(tmp_path, place):
+@pytest.mark.parametrize("part", ["latency_ms", "forward"])
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"p50": -3.0}, "percentiles out of order"),
+        ({"p50": 8.0 - 1e-6, "min": 8.0}, "percentiles out of order"),
+        ({"min": -1.0}, "negative"),
+        ({"p90": 20.0}, "percentiles out of order"),
+        ({"p99": 9.5}, "percentiles out of order"),
+        ({"max": 9.0}, "percentiles out of order"),
+        ({"mean": 30.0}, "a mean outside"),
+        ({"sd": -0.1}, "a negative deviation"),
+        ({"p50_ci": [9.2, 8.9]}, "an interval whose low end"),
+    ],
+)
+def test_latencies_that_no_list_of_samples_has_are_refused_by_name(tmp_path, part, change, sentence):
     spec, result = latency()
-    result["latency_ms"]["min"] = 0.0
-    with pytest.raises(InvalidInput, match="latencies that cannot be"):
+    (result["latency_ms"] if part == "latency_ms" else result["stages_ms"][part]).update(change)
+    with pytest.raises(InvalidInput, match=rf"the result's {part} holds latencies that cannot be \(.*{sentence}"):
+        bundle(tmp_path / "job", spec, result)
+
+
+def test_an_interval_without_an_end_is_refused(tmp_path):
+    spec, result = latency()
+    result["latency_ms"]["p95_ci"] = [9.0, float("inf")]
+    with pytest.raises(InvalidInput, match="field 'latency_ms.p95_ci.1': input should be a finite number"):
+        bundle(tmp_path / "job", spec, result)
+
+
+def test_a_median_of_nothing_is_refused_and_a_stage_that_took_none_is_taken(tmp_path):
+    spec, result = latency()
+    result["stages_ms"]["postprocess"] = dict.fromkeys(result["latency_ms"], 0.0) | {"p50_ci": None, "p95_ci": None}
+    bundle(tmp_path / "job", spec, result)
+    result["latency_ms"].update(min=0.0, p50=0.0)
+    with pytest.raises(InvalidInput, match="a median of nothing"):
+        bundle(tmp_path / "job", spec, result)
+
+
+def test_a_rate_that_does_not_follow_from_the_mean_is_refused(tmp_path):
+    spec, result = latency()
+    result["fps"] *= 1.02
+    with pytest.raises(InvalidInput, match="the result's fps is .*, and its mean latency gives"):
         bundle(tmp_path / "job", spec, result)
 
 
@@ -297,6 +336,15 @@ def test_bundles_need_no_numerical_library():
 # the files that pages read
 
 
+BOOTSTRAP = {"draws": 2, "seed": 0, "unit": "image", "units": 1, "key": "b" * 64, "intervals": {"ap": {"low": 0.4, "high": 0.6}}}
+
+
+def resampled() -> tuple[dict, dict]:
+    """An evaluation whose intervals are of the draws of `page_files`."""
+    spec, result = evaluation()
+    return spec, {**result, "accuracy": {"bootstrap": BOOTSTRAP}}
+
+
 def page_files(tmp_path: Path) -> dict[str, tuple[str, bytes]]:
     """Curves and examples as an evaluation writes them."""
     from detection_core.evaluation.coco_metrics import detection_table
@@ -310,7 +358,7 @@ def page_files(tmp_path: Path) -> dict[str, tuple[str, bytes]]:
         "annotations": [{**box, "id": 1, "area": 1200, "iscrowd": 0}],
     }
     table = detection_table([{**box, "score": 0.5}])
-    write_curves(tmp_path / "c.gz", truth, table, draws={"ap": [0.5, None]}, bootstrap=None)
+    write_curves(tmp_path / "c.gz", truth, table, draws={"ap": [0.5, None]}, bootstrap=Bootstrap.parse(BOOTSTRAP))
     write_examples(tmp_path / "e.gz", truth, table, groups={}, score_thresh=0.3)
     return {
         "curves.json.gz": ("curves", (tmp_path / "c.gz").read_bytes()),
@@ -319,7 +367,7 @@ def page_files(tmp_path: Path) -> dict[str, tuple[str, bytes]]:
 
 
 def test_curves_and_examples_as_they_are_written_are_taken(tmp_path, place):
-    path = bundle(tmp_path / "job", *evaluation(), page_files(tmp_path))
+    path = bundle(tmp_path / "job", *resampled(), page_files(tmp_path))
     assert set(read_bundle(path, place).outputs) == {"curves", "examples"}
 
 
@@ -330,6 +378,11 @@ def test_curves_and_examples_as_they_are_written_are_taken(tmp_path, place):
         ("curves", lambda data: data.update(precision={"a": [0.5]})),
         ("curves", lambda data: data.update(version=2)),
         ("curves", lambda data: data["f1"]["f1"].append(0.1)),
+        ("curves", lambda data: data.update(draws={})),
+        ("curves", lambda data: data["draws"].update(ap50=[0.5, 0.5])),
+        ("curves", lambda data: data["draws"]["ap"].append(0.5)),
+        ("curves", lambda data: data.update(bootstrap_key="c" * 64)),
+        ("curves", lambda data: data.update(bootstrap_key=None)),
         ("examples", lambda data: data.update(classes=[])),
         ("examples", lambda data: data["images"][0]["detections"][0].update(truth=7)),
         ("examples", lambda data: data["images"][0]["detections"][0].update(box=[1, 2, 3])),
@@ -344,4 +397,9 @@ def test_curves_and_examples_of_another_shape_are_refused(tmp_path, place, role,
     change(data)
     files[name] = (role, gzip.compress(json.dumps(data).encode()))
     with pytest.raises(InvalidInput, match=rf"'{name}' (is no|holds|points)"):
-        read_bundle(bundle(tmp_path / "job", *evaluation(), files), place)
+        read_bundle(bundle(tmp_path / "job", *resampled(), files), place)
+
+
+def test_draws_without_intervals_in_the_result_are_refused(tmp_path, place):
+    with pytest.raises(InvalidInput, match="holds other draws than the result's intervals were made of"):
+        read_bundle(bundle(tmp_path / "job", *evaluation(), page_files(tmp_path)), place)

@@ -53,6 +53,15 @@ def test_results_of_two_machines_never_share_a_figure(client, db):
     assert _drawn(chosen) == {f"/results/{here.uuid}"}
 
 
+def test_a_stored_row_whose_median_has_no_place_on_a_logarithmic_axis_is_not_drawn_and_breaks_no_page(client, db):
+    row = make_result()
+    for p50 in (-3.0, 0.0, None):
+        type(row).objects.update(p50_ms=p50, on_front=True)
+        assert client.get("/").status_code == 200
+    sound = make_result()
+    assert _drawn(client.get("/")) == {f"/results/{sound.uuid}"}
+
+
 def test_chips_choose_the_group_that_matches(client, db):
     weeds = make_result(dataset_version=make_dataset_version("weeds", classes=("crop", "weed")))
     make_result()
