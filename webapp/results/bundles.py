@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -27,6 +27,7 @@ from webapp.artifacts.services import artifact_open, artifact_put
 from webapp.datasets.models import DatasetVersion
 from webapp.jobs.models import Job
 from webapp.jobs.services import job_bring, job_brought
+from webapp.jobs.services.create import spec_checked
 from webapp.results.models import Checkpoint, ExportedModel
 from webapp.results.services import job_record
 
@@ -36,25 +37,33 @@ AGAIN = "then send this bundle again"
 
 
 def bundle_import(*, artifact: Artifact, user: User) -> Job:
-    """Take a stored bundle over: its job as succeeded, its files as artifacts, its numbers as rows.
+    """Take a bundle over that was uploaded before. Raises InvalidInput as `bundle_take`; the upload stays."""
+    with artifact_open(artifact) as source:
+        return bundle_take(source=source, name=artifact.name, user=user)
 
-    The same bundle gives the same job, however often it comes.
+
+def bundle_take(*, source: IO[bytes], name: str, user: User) -> Job:
+    """Take a bundle over: its job as succeeded, it and its files as artifacts, its numbers as rows.
+
+    The same bundle gives the same job, however often it comes. Everything is checked before anything is stored.
 
     Raises:
         InvalidInput: the bundle is not as it must be, or what it names is not on this site; nothing stays of it.
     """
-    with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="bundle-") as name:
-        folder = Path(name)
-        with artifact_open(artifact) as source, (folder / "bundle.tar").open("wb") as target:
+    with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="bundle-") as temporary:
+        whole, entries = Path(temporary) / "bundle.tar", Path(temporary) / "entries"
+        entries.mkdir()
+        with whole.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
-        (folder / "entries").mkdir()
-        bundle = read_bundle(folder / "bundle.tar", folder / "entries", max_bytes=settings.UPLOAD_MAX_BYTES)
+        bundle = read_bundle(whole, entries, max_bytes=settings.UPLOAD_MAX_BYTES)
         key = f"bundle:{bundle.index.key}"
         if earlier := job_brought(key=key):
             return earlier
         spec, title = _at_home(bundle)
+        spec = spec_checked(spec, {})
         _columns_fit(bundle)
-        outputs = {role: _stored(role, bundle, user) for role in bundle.outputs} | {"bundle": artifact}
+        outputs = {role: _stored(role, bundle, user) for role in bundle.outputs}
+        outputs["bundle"] = artifact_put(path=whole, kind="upload", name=name[:200], user=user)
     try:
         with transaction.atomic():
             told: dict[str, Any] = {"spec": spec, "result": bundle.result, "events": bundle.events, "origin": bundle.machine}

@@ -12,7 +12,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 
 from detection_core.schemas.base import InvalidInput
 from tests import bundles
-from tests.factories import make_checkpoint, make_dataset_version, make_result, manifest_of
+from tests.factories import make_checkpoint, make_dataset_version, make_job, make_result, manifest_of
 from webapp.accounts.services import token_create
 from webapp.artifacts.models import Artifact
 from webapp.artifacts.services import artifact_open, artifact_put
@@ -227,6 +227,27 @@ def test_a_refused_bundle_leaves_nothing_and_says_why(alice_client, known, tmp_p
     assert "is not on this site" in answer.json()["problems"][0]
     assert set(Artifact.objects.values_list("sha256", flat=True)) == before
     assert not list(Path(settings.FILE_UPLOAD_TEMP_DIR).iterdir())
+
+
+def test_a_refused_bundle_leaves_an_upload_of_the_same_bytes_that_a_queued_job_names(alice_client, known, tmp_path):
+    known["artifact"] = "e" * 64
+    path = bundles.bundle(tmp_path / "job", *bundles.evaluation(**known))
+    earlier = artifact_put(path=path, kind="upload", name="results.tar")
+    make_job("score", state=State.QUEUED, spec={"predictions": {"sha256": earlier.sha256, "name": earlier.name}})
+    assert send(alice_client, path).status_code == 400
+    with artifact_open(Artifact.objects.get(pk=earlier.pk)) as file:
+        assert file.read() == path.read_bytes()
+
+
+def test_a_training_that_began_with_weights_which_are_not_here_is_refused_and_leaves_nothing(make, known, alice):
+    spec, result, files = bundles.training(dataset=known["dataset"])
+    spec["weights"] = {"sha256": "9" * 64, "name": "w.safetensors"}
+    roles = {"best.safetensors": "checkpoint_best", "last.safetensors": "checkpoint_last"}
+    bundle = make(spec, result, {name: (roles[name], content) for name, content in files.items()})
+    before = set(Artifact.objects.values_list("sha256", flat=True))
+    with pytest.raises(InvalidInput, match="field 'weights': no stored file has the sha256 9999"):
+        bundle_import(artifact=bundle, user=alice)
+    assert set(Artifact.objects.values_list("sha256", flat=True)) == before and not Checkpoint.objects.filter(job__origin=ORIGIN)
 
 
 def test_a_file_beyond_the_limit_is_refused(alice_client, known, tmp_path, settings):
