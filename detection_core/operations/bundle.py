@@ -36,7 +36,6 @@ from detection_core.schemas.manifest import Manifest
 from detection_core.schemas.results import (
     BenchmarkResult,
     EvaluateResult,
-    ExportResult,
     JobResult,
     LatencySummary,
     ScoreResult,
@@ -45,16 +44,16 @@ from detection_core.schemas.results import (
 )
 from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, JobSpec, input_fields, parse_spec
 
+# Bundles of an export are read only so far that the refusal can say what to do instead.
 BundleKind = Literal["train", "export", "evaluate", "score", "benchmark"]
 # The files that a job of a kind may bring, and those that it must.
 ROLES: dict[str, tuple[str, ...]] = {
     "train": ("checkpoint_best", "checkpoint_last"),
-    "export": ("exported_model",),
     "evaluate": ("detections", "curves", "examples"),
     "score": ("detections", "curves", "examples"),
     "benchmark": ("samples",),
 }
-REQUIRED: dict[str, tuple[str, ...]] = {"train": ("checkpoint_best", "checkpoint_last"), "export": ("exported_model",)}
+REQUIRED: dict[str, tuple[str, ...]] = {"train": ("checkpoint_best", "checkpoint_last")}
 INDEX, SPEC, RESULT, EVENTS, FILES = "bundle.json", "spec.json", "result.json", "events.jsonl", "files/"
 MAX_BYTES = 4 << 30
 MAX_JSON: dict[str, int] = {INDEX: 1 << 20, SPEC: 1 << 20, RESULT: 32 << 20, EVENTS: 64 << 20}
@@ -67,6 +66,10 @@ SAME = ("backend", "split", "scenario", "duration", "threads", "batch")
 CHUNK = 1 << 20
 FPS_WITHIN = 0.01  # of 1000 / mean, which it is
 ROUNDING = 1e-9
+NO_EXPORTS = (
+    "an export is not taken over as a bundle, for nobody could tell whether the file is its checkpoint's; "
+    "bring the training's bundle and queue the export on the site, or import the file as a model of its own"
+)
 REMEDY = "make it anew with `python -m detection_core bundle`"
 
 
@@ -131,8 +134,6 @@ def write_bundle(folder: Path, target: Path, *, spec_path: Path | None = None) -
     """
     result = parse_result(_read_json(folder / RESULT, "run the job first, then give its --out folder"))
     spec = parse_spec(_read_json(spec_path or folder / SPEC, "give the spec that was run with --spec"))
-    if spec.kind not in ROLES:
-        raise InvalidInput(f"a job of kind {spec.kind} is not bundled; bundle one of {', '.join(ROLES)}")
     _agree(spec, result)
     _roles_checked(result)
     spec = _portable(spec, result)
@@ -361,7 +362,11 @@ def _outputs(index: BundleIndex, result: JobResult, places: Mapping[str, Path]) 
 
 def _agree(spec: JobSpec, result: JobResult) -> None:
     """Refuse a result that is not one of this spec; numbers of a protocol that pages show have to be numbers."""
-    if spec.kind != result.kind or result.kind not in ROLES:
+    if spec.kind == "export":
+        raise InvalidInput(NO_EXPORTS)
+    if spec.kind not in ROLES:
+        raise InvalidInput(f"a job of kind {spec.kind} is not bundled; bundle one of {', '.join(ROLES)}")
+    if spec.kind != result.kind:
         raise InvalidInput(f"the spec is of kind {spec.kind} and the result of kind {result.kind}; give the spec that was run")
     for name in SAME:
         asked, found = getattr(spec, name, None), getattr(result, name, None)
@@ -424,8 +429,6 @@ def _roles_checked(result: JobResult) -> None:
     made = {file.role: file.sha256 for file in result.files}
     if isinstance(result, TrainResult) and (made["checkpoint_best"], made["checkpoint_last"]) != (result.best.sha256, result.last.sha256):
         raise InvalidInput(f"the result's checkpoints are not the files that it lists; {REMEDY}")
-    if isinstance(result, ExportResult) and made["exported_model"] != result.sha256:
-        raise InvalidInput(f"the result's model is not the file that it lists; {REMEDY}")
 
 
 def _unpacks_within(file: BundledFile, most: int) -> None:

@@ -19,8 +19,8 @@ from detection_core.operations.bundle import Bundle, read_bundle
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.files import InputFile
 from detection_core.schemas.manifest import Manifest
-from detection_core.schemas.results import BenchmarkResult, EvaluateResult, ExportResult, ScoreResult, TrainResult
-from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, ExportSpec, JobSpec, ScoreSpec, TrainSpec
+from detection_core.schemas.results import BenchmarkResult, EvaluateResult, ScoreResult, TrainResult
+from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, JobSpec, ScoreSpec, TrainSpec
 from webapp.accounts.models import User
 from webapp.artifacts.models import Artifact
 from webapp.artifacts.services import artifact_open, artifact_put
@@ -28,7 +28,7 @@ from webapp.datasets.models import DatasetVersion
 from webapp.jobs.models import Job
 from webapp.jobs.services import job_bring, job_brought
 from webapp.jobs.services.create import spec_checked
-from webapp.results.models import Checkpoint, ExportedModel
+from webapp.results.models import ExportedModel
 from webapp.results.services import job_record
 
 LONGEST_LICENCE = 50
@@ -86,8 +86,6 @@ def _at_home(bundle: Bundle) -> tuple[JobSpec, str]:
     spec, result = bundle.spec, bundle.result
     if isinstance(spec, EvaluateSpec | BenchmarkSpec) and isinstance(result, EvaluateResult | BenchmarkResult):
         return _measurement(spec, result)
-    if isinstance(spec, ExportSpec) and isinstance(result, ExportResult):
-        return _export(spec, result)
     if isinstance(spec, TrainSpec) and isinstance(result, TrainResult):
         return _training(spec, result)
     assert isinstance(spec, ScoreSpec) and isinstance(result, ScoreResult)  # read_bundle takes no other kind
@@ -98,28 +96,16 @@ def _measurement(spec: EvaluateSpec | BenchmarkSpec, result: EvaluateResult | Be
     known = ExportedModel.objects.filter(artifact_id=result.artifact_sha256).select_related("artifact").first()
     if known is None:
         what = f"the model file {result.manifest.model} (sha256 {result.artifact_sha256[:12]}…)"
-        remedy = "send the bundle of the training or the export that made it, or import the model"
-        raise InvalidInput(f"{what} is not on this site; {remedy} first, {AGAIN}")
+        remedy = "a checkpoint comes with the bundle of its training, any other file has to be one that was exported or imported here"
+        raise InvalidInput(f"{what} is not on this site; {remedy}: measure that one, {AGAIN}")
     manifest = Manifest.parse(known.manifest)
-    for name in ("model", "family", "dtype", "classes", "input"):
+    for name in Manifest.model_fields:
         if getattr(manifest, name) != getattr(result.manifest, name):
             raise InvalidInput(f"the bundle tells another '{name}' of the model file than the file itself does; run the job again")
     version = _version(spec.dataset, result.dataset_sha256, split=spec.split)
     artifact = InputFile(sha256=known.artifact_id, name=known.artifact.name)
     title = f"{known.model} · {version} · {spec.backend}"
     return spec.model_copy(update={"artifact": artifact, "dataset": _file(version)}), title
-
-
-def _export(spec: ExportSpec, result: ExportResult) -> tuple[JobSpec, str]:
-    parent = result.manifest.parent_sha256 or ""
-    known = Checkpoint.objects.filter(artifact_id=parent).select_related("artifact").order_by("id").first()
-    if known is None or spec.checkpoint.sha256 not in (None, parent):
-        what = f"the checkpoint that was exported (sha256 {parent[:12]}…)"
-        raise InvalidInput(f"{what} is not on this site; send the bundle of its training first, {AGAIN}")
-    if (result.manifest.model, result.manifest.family) != (known.model, known.family):
-        raise InvalidInput(f"the bundle calls the model {result.manifest.model}, its checkpoint is of {known.model}; run the job again")
-    checkpoint = InputFile(sha256=parent, name=known.artifact.name)
-    return spec.model_copy(update={"checkpoint": checkpoint}), known.model
 
 
 def _training(spec: TrainSpec, result: TrainResult) -> tuple[JobSpec, str]:

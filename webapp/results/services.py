@@ -10,6 +10,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from detection_core.frontier import pareto_front
+from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.manifest import Manifest
 from detection_core.schemas.results import (
     BenchmarkResult,
@@ -125,8 +126,17 @@ def _exported_model(artifact: Artifact, manifest: Manifest, checkpoint: Checkpoi
 
 
 def _measured_model(sha256: str, manifest: Manifest) -> ExportedModel:
-    """Return the measured file, its row held to the end of the transaction: of two measurements that end at once one sees the other."""
+    """Return the measured file, its row held to the end of the transaction: of two measurements that end at once one sees the other.
+
+    Raises:
+        InvalidInput: the measurement tells of another model than the file is known for.
+    """
     exported = _exported_model(Artifact.objects.get(sha256=sha256), manifest, None, difference=None)
+    if Manifest.parse(exported.manifest) != manifest:
+        raise InvalidInput(
+            f"the measurement tells another manifest than the one that {exported} ({sha256[:12]}…) is stored with; "
+            "measure the stored file itself"
+        )
     return ExportedModel.objects.select_for_update(no_key=True).get(pk=exported.pk)
 
 

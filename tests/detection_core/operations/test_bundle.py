@@ -163,6 +163,27 @@ def _respec(folder: Path, **changes: Any) -> None:
     (folder / "spec.json").write_text(json.dumps(spec | changes))
 
 
+def exported() -> tuple[dict, dict, dict[str, tuple[str, bytes]]]:
+    """What an export elsewhere leaves."""
+    _, told = evaluation()
+    same = {name: told[name] for name in ("manifest", "environment")}
+    result = {"kind": "export", "path": "model.onnx", "sha256": sha(b"any bytes"), "max_abs_difference": 0.0, **same}
+    return {"kind": "export", "checkpoint": {"sha256": "c" * 64}}, result, {"model.onnx": ("exported_model", b"any bytes")}
+
+
+def test_an_export_is_neither_packed_nor_read_and_the_refusal_says_what_to_do_instead(packed, place, tmp_path):
+    remedy = "bring the training's bundle and queue the export on the site"
+    spec, result, files = exported()
+    with pytest.raises(InvalidInput, match=remedy):
+        bundle(tmp_path / "export", spec, result, files)
+    folder = tmp_path / "export"
+    entries = [(name, (folder / name).read_bytes()) for name in ("spec.json", "result.json", "events.jsonl")]
+    entries = listed([entries_of(packed)[0], *entries, ("files/model.onnx", b"any bytes")])
+    path = write_tar(tmp_path / "hostile.tar", _index(entries, kind="export"))
+    with pytest.raises(InvalidInput, match=remedy):
+        read_bundle(path, place)
+
+
 def _renamed(entries: Entries, name: str) -> Entries:
     return listed([(name if entry.startswith("files/") else entry, content) for entry, content in entries])
 

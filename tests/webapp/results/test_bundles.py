@@ -11,17 +11,20 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from detection_core.schemas.base import InvalidInput
+from detection_core.schemas.results import ExportResult
 from tests import bundles
-from tests.factories import make_checkpoint, make_dataset_version, make_job, make_result, manifest_of
+from tests.factories import make_artifact, make_checkpoint, make_dataset_version, make_job, make_result, manifest_of
 from webapp.accounts.services import token_create
 from webapp.artifacts.models import Artifact
 from webapp.artifacts.services import artifact_open, artifact_put
 from webapp.datasets.models import DatasetVersion
+from webapp.jobs.forms.single import ExportForm
 from webapp.jobs.models import Job, JobEvent
 from webapp.jobs.states import State
 from webapp.results.bundles import bundle_import
 from webapp.results.export import board_csv
 from webapp.results.models import Checkpoint, ExportedModel, Result
+from webapp.results.services import job_record
 
 pytestmark = pytest.mark.django_db
 ORIGIN = "cpu-lab: A faraway CPU"
@@ -115,24 +118,29 @@ def test_a_training_brings_a_checkpoint_that_an_export_and_an_evaluation_can_fol
     evaluation, found = bundles.evaluation(**told)
     bundle_import(artifact=make(evaluation | {"backend": "eager"}, found | {"backend": "eager"}, name="evaluated"), user=alice)
     assert Result.objects.get().checkpoint == best
-    exported = {**result["manifest"], "format": "onnx", "parent_sha256": best.artifact_id}
-    told = {"kind": "export", "path": "m.onnx", "sha256": bundles.sha(b"onnx"), "manifest": exported, "max_abs_difference": 1e-6}
-    bundle_import(
-        artifact=make(
-            {"kind": "export", "checkpoint": {"ref": "best.safetensors"}},
-            {**told, "environment": result["environment"]},
-            {"m.onnx": ("exported_model", b"onnx")},
-            name="exported",
-        ),
-        user=alice,
-    )
-    assert ExportedModel.objects.get(artifact_id=bundles.sha(b"onnx")).checkpoint == best
+    assert best.artifact_id in ExportForm().made
+    exported = exported_here(best, result)
+    told = {"artifact": exported.artifact_id, "dataset": version.content_hash, "manifest": exported.manifest}
+    bundle_import(artifact=make(*bundles.evaluation(**told), name="evaluated export"), user=alice)
+    bundle_import(artifact=make(*bundles.latency(**told), name="timed export"), user=alice)
+    row = Result.objects.get(latency__isnull=False)
+    assert (row.exported_model, row.checkpoint, row.complete, row.origin) == (exported, best, True, ORIGIN)
+
+
+def exported_here(best: Checkpoint, training: dict[str, Any]) -> ExportedModel:
+    """The export of a checkpoint as a worker of the site makes it."""
+    artifact = make_artifact("exported_model", "model.onnx")
+    manifest = {**training["manifest"], "format": "onnx", "parent_sha256": best.artifact_id}
+    told = {"path": "model.onnx", "sha256": artifact.sha256, "manifest": manifest, "max_abs_difference": 1e-6, "files": []}
+    result = ExportResult.parse({**told, "environment": training["environment"]})
+    job_record(job=make_job("export"), result=result, outputs={"exported_model": artifact})
+    return ExportedModel.objects.get(artifact=artifact)
 
 
 def test_a_bundle_whose_model_file_is_not_here_is_refused_and_says_what_to_send_first(make, known, alice):
     known["artifact"] = "e" * 64
     with pytest.raises(
-        InvalidInput, match=r"model file fcos_resnet10_fpn \(sha256 eeeeeeeeeeee…\) is not on this site; send the bundle of the"
+        InvalidInput, match=r"model file fcos_resnet10_fpn \(sha256 eeeeeeeeeeee…\) is not on this site; a checkpoint comes with the bundle of"
     ):
         bundle_import(artifact=make(*bundles.evaluation(**known)), user=alice)
     assert not Job.objects.filter(origin__gt="").exists() and not Result.objects.exists()
@@ -154,6 +162,9 @@ def test_a_bundle_that_tells_another_manifest_than_the_file_is_refused(make, kno
     known["manifest"] = {**known["manifest"], "model": "retinanet_resnet10_fpn"}
     with pytest.raises(InvalidInput, match="another 'model' of the model file than the file itself"):
         bundle_import(artifact=make(*bundles.evaluation(**known)), user=alice)
+    known["manifest"] = {**known["manifest"], "model": "fcos_resnet10_fpn", "licence": "MIT"}
+    with pytest.raises(InvalidInput, match="another 'licence' of the model file than the file itself"):
+        bundle_import(artifact=make(*bundles.evaluation(**known), name="licence"), user=alice)
 
 
 def test_an_idempotency_key_of_a_person_does_not_stand_for_a_bundle(make, known, alice, monkeypatch):

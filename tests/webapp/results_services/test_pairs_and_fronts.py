@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.results import BenchmarkResult, EvaluateResult, ImportResult
 from tests.accuracy_factories import card_of
 from tests.factories import (
@@ -199,3 +200,11 @@ def test_the_same_bytes_are_one_exported_model(checkpoint, version):
     evaluated(checkpoint, version, backend="eager")
     evaluated(checkpoint, version, backend="eager")
     assert ExportedModel.objects.count() == 1
+
+
+def test_a_measurement_that_tells_another_model_than_the_stored_file_is_refused(checkpoint, version):
+    evaluated(checkpoint, version)
+    Checkpoint.objects.update(model="retinanet_resnet10_fpn")
+    checkpoint.refresh_from_db()
+    with pytest.raises(InvalidInput, match="another manifest than the one that fcos_resnet10_fpn safetensors fp32"):
+        timed(checkpoint, version)
