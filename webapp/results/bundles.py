@@ -32,7 +32,6 @@ from webapp.results.models import ExportedModel
 from webapp.results.services import job_record
 
 LONGEST_LICENCE = 50
-LONGEST_HASH = 64
 AGAIN = "then send this bundle again"
 
 
@@ -156,10 +155,6 @@ def _file(version: DatasetVersion) -> InputFile:
 
 def _columns_fit(bundle: Bundle) -> None:
     """Refuse what no column holds; our own jobs never tell such a thing."""
-    environment, manifest = getattr(bundle.result, "environment", None), getattr(bundle.result, "manifest", None)
-    if environment is not None and not 0 < len(environment.stable_hash) <= LONGEST_HASH:
-        raise InvalidInput(
-            f"the bundle's environment has a stable_hash that is no hash of at most {LONGEST_HASH} digits; run the job again"
-        )
+    manifest = getattr(bundle.result, "manifest", None)
     if manifest is not None and len(manifest.licence) > LONGEST_LICENCE:
         raise InvalidInput(f"the bundle's manifest has a licence of more than {LONGEST_LICENCE} letters; name it shortly")
