@@ -153,7 +153,8 @@ def _units(matches: Matches, groups: Mapping[int, str | None]) -> tuple[Literal[
 def _note_of_bias(matches: Matches, found: Interval | None, ap: float) -> str:
     objects = [len(one.objects) for one in matches.all_sizes if len(one.objects)]
     if objects and np.median(objects) < ENOUGH_OBJECTS:
-        return f"half of the classes have fewer than {ENOUGH_OBJECTS} objects: AP of so few comes out too high, by more than the interval tells"
+        few = f"half of the classes have fewer than {ENOUGH_OBJECTS} objects"
+        return f"{few}: AP of so few comes out too high, by more than the interval tells"
     if found is not None and not found.low <= ap <= found.high:
         return (
             "AP lies outside its interval, for AP comes out too high on few objects, and the interval is moved by the estimate of how much"

@@ -24,8 +24,6 @@ IOU_50, IOU_75 = 0, 5
 ALL, SMALL, MEDIUM, LARGE = range(4)
 TOP_1, TOP_10, TOP_100 = range(3)
 
-AUDIT_WHOLE_UP_TO = 500
-AUDIT_SAMPLE = 200
 # Largest difference between the two evaluators that rounding explains.
 AUDIT_TOLERANCE = 1e-6
 
@@ -56,14 +54,14 @@ def coco_metrics(
 
 
 def audit(ground_truth: dict[str, Any], detections: np.ndarray | list[dict[str, Any]], *, seed: int = 0) -> Audit:
-    """Compare both evaluators on the whole set, or above 500 images on a seeded sample of 200.
+    """Compare both evaluators on the whole set, or on a seeded sample of a large one (`Audit.images_of`).
 
     The numbers of both are kept where they differ by more than 1e-6: then neither is to be believed before that is explained.
     """
     table = detection_table(detections)
     ids = sorted(image["id"] for image in ground_truth["images"])
-    if len(ids) > AUDIT_WHOLE_UP_TO:
-        ids = sorted(random.Random(seed).sample(ids, AUDIT_SAMPLE))
+    if (seen := Audit.images_of(len(ids))) < len(ids):
+        ids = sorted(random.Random(seed).sample(ids, seen))
         ground_truth, table = _only_images(ground_truth, table, ids)
     fast, _ = coco_metrics(ground_truth, table, engine="hotcoco")
     reference, _ = coco_metrics(ground_truth, table, engine="pycocotools")

@@ -34,6 +34,7 @@ from detection_core.schemas.events import Event
 from detection_core.schemas.files import InputFile, OutputFile, Sha256
 from detection_core.schemas.manifest import Manifest
 from detection_core.schemas.results import (
+    Audit,
     BenchmarkResult,
     EvaluateResult,
     JobResult,
@@ -374,6 +375,11 @@ def _agree(spec: JobSpec, result: JobResult) -> None:
             raise InvalidInput(f"the result is not one of this spec: {name} is {found!r} there, {asked!r} here; give the spec that was run")
     if isinstance(spec, EvaluateSpec | BenchmarkSpec):
         _measurement_agrees(spec, cast(EvaluateResult | BenchmarkResult, result))
+    if isinstance(result, EvaluateResult | ScoreResult) and result.audit.images != Audit.images_of(result.images):
+        seen = Audit.images_of(result.images)
+        raise InvalidInput(
+            f"the result's audit saw {result.audit.images:,} images, and of {result.images:,} it has to see {seen:,}; evaluate again"
+        )
     environment = getattr(result, "environment", None)
     limits = (environment.details.get("limits") if environment else None) or {}
     if not isinstance(limits, dict) or not all(isinstance(value, int | float) for value in limits.values()):

@@ -102,6 +102,8 @@ def _measurement(spec: EvaluateSpec | BenchmarkSpec, result: EvaluateResult | Be
         if getattr(manifest, name) != getattr(result.manifest, name):
             raise InvalidInput(f"the bundle tells another '{name}' of the model file than the file itself does; run the job again")
     version = _version(spec.dataset, result.dataset_sha256, split=spec.split)
+    if isinstance(result, EvaluateResult):
+        _whole_split(version, spec.split, result.images)
     artifact = InputFile(sha256=known.artifact_id, name=known.artifact.name)
     title = f"{known.model} · {version} · {spec.backend}"
     return spec.model_copy(update={"artifact": artifact, "dataset": _file(version)}), title
@@ -125,6 +127,7 @@ def _score(spec: ScoreSpec, result: ScoreResult) -> tuple[JobSpec, str]:
     else:
         assert spec.dataset is not None  # the schema has one of the two
         version = _version(spec.dataset, result.dataset_sha256 or "", split=spec.split)
+        _whole_split(version, spec.split, result.images)
         truth, of = {"dataset": _file(version)}, str(version)
     return spec.model_copy(update={"predictions": predictions, **truth}), f"{spec.name or spec.predictions.name} · {of}"
 
@@ -147,6 +150,12 @@ def _version(file: InputFile, content_hash: str, *, split: str) -> DatasetVersio
     if not version.splits.get(split, {}).get("images"):
         raise InvalidInput(f"{version} has no {split} images, so this result cannot be of it; run the job again")
     return version
+
+
+def _whole_split(version: DatasetVersion, split: str, images: int) -> None:
+    there = version.splits[split]["images"]
+    if images != there:
+        raise InvalidInput(f"the result is of {images:,} images, and {version} has {there:,} in {split}; run the job on the whole split")
 
 
 def _file(version: DatasetVersion) -> InputFile:

@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from detection_core.__main__ import main
 from detection_core.operations import bundle as bundles
 from detection_core.operations.bundle import read_bundle, write_bundle
 from detection_core.schemas.accuracy import Bootstrap
+from detection_core.schemas.accuracy_files import check_file
 from detection_core.schemas.base import InvalidInput
 from tests.bundles import bundle, evaluation, job_folder, latency, sha, training
 
@@ -317,7 +319,7 @@ def test_latencies_that_no_list_of_samples_has_are_refused_by_name(tmp_path, par
 def test_an_interval_without_an_end_is_refused(tmp_path):
     spec, result = latency()
     result["latency_ms"]["p95_ci"] = [9.0, float("inf")]
-    with pytest.raises(InvalidInput, match="field 'latency_ms.p95_ci.1': input should be a finite number"):
+    with pytest.raises(InvalidInput, match=r"field 'latency_ms\.p95_ci\.1': input should be a finite number"):
         bundle(tmp_path / "job", spec, result)
 
 
@@ -333,7 +335,7 @@ def test_a_median_of_nothing_is_refused_and_a_stage_that_took_none_is_taken(tmp_
 def test_a_rate_that_does_not_follow_from_the_mean_is_refused(tmp_path):
     spec, result = latency()
     result["fps"] *= 1.02
-    with pytest.raises(InvalidInput, match="the result's fps is .*, and its mean latency gives"):
+    with pytest.raises(InvalidInput, match=r"the result's fps is .*, and its mean latency gives"):
         bundle(tmp_path / "job", spec, result)
 
 
@@ -344,6 +346,35 @@ def test_the_command_packs_a_folder(tmp_path, capfd):
     document = json.loads(capfd.readouterr().out)
     assert document["files"] == ["spec.json", "result.json", "events.jsonl", "files/detections.json.gz"]
     assert hashlib.sha256((tmp_path / "b.tar").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(("images", "seen"), [(72, 71), (72, 200), (500, 200), (501, 501), (501, 0)])
+def test_an_audit_of_other_images_than_the_rule_asks_for_is_refused(tmp_path, images, seen):
+    spec, result = evaluation()
+    result = {**result, "images": images, "audit": {**result["audit"], "images": seen}}
+    with pytest.raises(InvalidInput, match=f"audit saw {seen} images, and of {images} it has to see {200 if images > 500 else images}"):
+        bundle(tmp_path / "job", spec, result)
+
+
+@pytest.mark.parametrize(("images", "seen"), [(500, 500), (501, 200), (5000, 200)])
+def test_an_audit_by_the_rule_is_taken_even_where_it_differs(tmp_path, images, seen):
+    spec, result = evaluation()
+    bundle(tmp_path / "job", spec, {**result, "images": images, "audit": {**result["audit"], "images": seen, "max_abs_difference": 0.2}})
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        ([[1, 0], [0, 1]], "2 classes need 3 rows of 3 counts"),
+        ([[1, 0, 0], [0, 1, 0], [0, 0]], "2 classes need 3 rows of 3 counts"),
+        ([], "2 classes need 3 rows of 3 counts"),
+        ([[1, 0, 0], [0, -1, 0], [0, 0, 0]], "greater than or equal to 0"),
+    ],
+)
+def test_a_confusion_that_is_not_one_of_its_classes_is_refused(tmp_path, counts, sentence):
+    spec, result = evaluation()
+    with pytest.raises(InvalidInput, match=sentence):
+        bundle(tmp_path / "job", spec, {**result, "accuracy": {"confusion": {"classes": ["crop", "weed"], "counts": counts}}})
 
 
 def test_bundles_need_no_numerical_library():
@@ -419,6 +450,54 @@ def test_curves_and_examples_of_another_shape_are_refused(tmp_path, place, role,
     files[name] = (role, gzip.compress(json.dumps(data).encode()))
     with pytest.raises(InvalidInput, match=rf"'{name}' (is no|holds|points)"):
         read_bundle(bundle(tmp_path / "job", *resampled(), files), place)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b'{"images": [',
+        b'{"images": [{]}',
+        b'{"images": [1]}',
+        b'{"images": [' + b"[" * 100_000,
+        b'{"version": 1, "images": []}',
+        b'{"version": 1, "images": []',
+    ],
+)
+def test_a_file_of_examples_that_is_no_such_file_is_refused(text):
+    with pytest.raises(InvalidInput, match=r"'e.json.gz' is no examples file.*; run the job again"):
+        check_file("examples", text, name="e.json.gz", bootstrap=None)
+
+
+def test_images_in_another_place_than_where_they_are_read_are_refused(tmp_path):
+    whole = json.loads(gzip.decompress(page_files(tmp_path)["examples.json.gz"][1]))
+    check_file("examples", json.dumps(whole).encode(), name="e", bootstrap=None)
+    hidden = {"inner": {"images": []}, **whole}
+    with pytest.raises(InvalidInput, match="'e' is no examples file: examples: field 'images': list should have at most 0"):
+        check_file("examples", json.dumps(hidden).encode(), name="e", bootstrap=None)
+
+
+def test_a_wrong_image_is_named_by_its_number(tmp_path):
+    whole = json.loads(gzip.decompress(page_files(tmp_path)["examples.json.gz"][1]))
+    whole["images"].append({**whole["images"][0], "id": "x"})
+    with pytest.raises(InvalidInput, match=r"'e' is no examples file: images\.1: field 'id'"):
+        check_file("examples", json.dumps(whole).encode(), name="e", bootstrap=None)
+
+
+def test_examples_are_checked_image_by_image(tmp_path):
+    whole = json.loads(gzip.decompress(page_files(tmp_path)["examples.json.gz"][1]))
+    image = whole["images"][0]
+    box = {**image["detections"][0], "truth": None}
+    whole["images"] = [{**image, "id": number, "detections": [box] * 100} for number in range(400)]
+    text = json.dumps(whole).encode()
+    del whole
+    tracemalloc.start()
+    check_file("examples", text, name="e", bootstrap=None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * len(text)
 
 
 def test_draws_without_intervals_in_the_result_are_refused(tmp_path, place):

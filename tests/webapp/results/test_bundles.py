@@ -140,7 +140,8 @@ def exported_here(best: Checkpoint, training: dict[str, Any]) -> ExportedModel:
 def test_a_bundle_whose_model_file_is_not_here_is_refused_and_says_what_to_send_first(make, known, alice):
     known["artifact"] = "e" * 64
     with pytest.raises(
-        InvalidInput, match=r"model file fcos_resnet10_fpn \(sha256 eeeeeeeeeeee…\) is not on this site; a checkpoint comes with the bundle of"
+        InvalidInput,
+        match=r"model file fcos_resnet10_fpn \(sha256 eeeeeeeeeeee…\) is not on this site; a checkpoint comes with the bundle of",
     ):
         bundle_import(artifact=make(*bundles.evaluation(**known)), user=alice)
     assert not Job.objects.filter(origin__gt="").exists() and not Result.objects.exists()
@@ -165,6 +166,13 @@ def test_a_bundle_that_tells_another_manifest_than_the_file_is_refused(make, kno
     known["manifest"] = {**known["manifest"], "model": "fcos_resnet10_fpn", "licence": "MIT"}
     with pytest.raises(InvalidInput, match="another 'licence' of the model file than the file itself"):
         bundle_import(artifact=make(*bundles.evaluation(**known), name="licence"), user=alice)
+
+
+def test_an_evaluation_of_a_part_of_the_split_is_refused(make, known, alice):
+    spec, result = bundles.evaluation(**known)
+    result = {**result, "images": 40, "audit": {**result["audit"], "images": 40}}
+    with pytest.raises(InvalidInput, match="of 40 images, and fields v1 has 72 in test; run the job on the whole split"):
+        bundle_import(artifact=make(spec, result), user=alice)
 
 
 def test_an_idempotency_key_of_a_person_does_not_stand_for_a_bundle(make, known, alice, monkeypatch):
