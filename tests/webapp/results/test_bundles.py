@@ -14,6 +14,7 @@ from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.results import ExportResult
 from tests import bundles
 from tests.factories import make_artifact, make_checkpoint, make_dataset_version, make_job, make_result, manifest_of
+from tests.gallery_factories import make_evaluated, make_fields
 from webapp.accounts.services import token_create
 from webapp.artifacts.models import Artifact
 from webapp.artifacts.services import artifact_open, artifact_put
@@ -214,6 +215,42 @@ def test_every_page_and_the_api_say_that_a_number_came_from_elsewhere(make, know
     assert client.get("/api/v1/results").json()["items"][0]["origin"] == ORIGIN
     assert client.get(f"/api/v1/jobs/{job.uuid}").json()["origin"] == ORIGIN
     assert ORIGIN in board_csv([row])
+
+
+def test_pages_that_set_bundle_numbers_beside_others_say_so_too(make, alice, client):
+    version = make_fields(images=3, size=128)
+    there, here = make_evaluated(version, model="fcos_resnet50_fpn"), make_evaluated(version, skill=0.5)
+    Job.objects.filter(pk=there.job.pk).update(origin=ORIGIN)
+    row = Result.objects.get(evaluation__job=there.job)
+    Result.objects.filter(pk=row.pk).update(origin=ORIGIN)
+    other = Result.objects.get(evaluation__job=here.job)
+    image = there.ground_truth["images"][0]["id"]
+    looked = f"/evaluations/{there.job.uuid}"
+    marked = {
+        "/published": 1,
+        f"/models/{row.model}/claims": 1,
+        f"/models/{row.model}/results": 1,
+        f"/compare?results={row.uuid},{other.uuid}": 1,
+        looked: 1,
+        f"{looked}/images": 1,
+        f"{looked}/images/{image}": 1,
+        f"{looked}/suspects": 1,
+        f"{looked}/differences": 1,
+        f"{looked}/differences/{here.job.uuid}": 1,
+        f"/evaluations/{here.job.uuid}/differences/{there.job.uuid}": 1,
+        f"/evaluations/{here.job.uuid}/images": 0,
+    }
+    assert {address: text_of(client.get(address)).count(BADGE) for address in marked} == marked
+    assert f"Right: {BADGE}" in text_of(client.get(f"/evaluations/{here.job.uuid}/differences/{there.job.uuid}"))
+    Job.objects.filter(pk=here.job.pk).update(origin="cpu-lab: another CPU")
+    both = text_of(client.get(f"{looked}/differences/{here.job.uuid}"))
+    assert f"Left: {BADGE}" in both and "Right: offline, measured on cpu-lab: another CPU" in both
+
+
+def test_an_evaluation_from_elsewhere_without_images_says_where_it_comes_from(make, known, alice, client):
+    job = bundle_import(artifact=make(*bundles.evaluation(**known)), user=alice)
+    assert BADGE in text_of(client.get(f"/evaluations/{job.uuid}"))
+    assert BADGE in text_of(client.get(f"/evaluations/{job.uuid}/images"))
 
 
 def test_our_own_results_carry_no_such_mark(client):
