@@ -78,7 +78,7 @@ class Claim:
 
 
 def published_points(filters: PublishedFilters) -> list[PublishedResult]:
-    """Return what may be drawn together: COCO val2017, one machine, batch 1, the fastest first."""
+    """Return what may be drawn together: COCO val2017, one machine, batch 1 as far as sources tell it, the fastest first."""
     rows = [row for row in published_results() if drawable(row) and row.hardware == filters.hardware and _chosen(row, filters)]
     return sorted(rows, key=lambda row: row.speed_ms or 0.0)
 

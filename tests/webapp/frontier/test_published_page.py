@@ -28,7 +28,30 @@ def test_published_figures_of_torchvision_agree_with_the_catalogue():
 
 def test_a_time_at_another_batch_is_never_drawn_as_a_latency():
     assert any(row.batch == "32" for row in published_results())
-    assert all(row.batch in ("", "1") for row in published_results() if drawable(row))
+    assert {row.batch for row in published_results() if drawable(row)} == {"", "1"}
+
+
+def test_a_time_whose_source_tells_no_batch_is_drawn_and_never_called_one_at_batch_1(client, db):
+    hardware = "NVIDIA P100"
+    rows = published_points(PublishedFilters.from_query({"hardware": hardware}))
+    assert rows and {row.batch_words for row in rows} == {"batch not told"}
+    figure = published_figure(rows)
+    cards = [card for trace in figure["data"] for card in trace["text"]]
+    assert len(cards) == len(rows) and all("batch not told" in card for card in cards)
+    assert figure["layout"]["xaxis"]["title"]["text"].endswith("batch 1 or not told")
+    page = client.get("/published", {"hardware": hardware}).content.decode()
+    assert page.count('<td data-label="Batch">not told</td>') == len(rows)
+    told = published_points(PublishedFilters.from_query({"hardware": "NVIDIA V100"}))
+    assert {row.batch_words for row in told} == {"batch 1"}
+
+
+@pytest.mark.parametrize("hardware", [name for name, _ in published_hardware()])
+def test_no_two_families_of_a_figure_share_colour_and_symbol(hardware):
+    rows = published_points(PublishedFilters.from_query({"hardware": hardware}))
+    traces = published_figure(rows)["data"]
+    assert {trace["name"] for trace in traces} == {row.family for row in rows}
+    assert len({(trace["marker"]["color"], trace["marker"]["symbol"]) for trace in traces}) == len(traces)
+    assert all(trace["marker"]["opacity"] == 0.6 for trace in traces)
 
 
 def test_one_machine_is_drawn_at_a_time_hollow_and_without_a_line(client, db):
