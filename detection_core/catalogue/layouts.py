@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detection_core.catalogue.specs import Family
+from detection_core.catalogue.specs import Family, Stages
 
 Triple = tuple[float, float, float]
 
@@ -12,6 +12,7 @@ Triple = tuple[float, float, float]
 @dataclass(frozen=True)
 class Layout:
     """One layout. `mean` and `std` apply to values 0..1 in the order of `channel_order`; `nms_thresh` is None where no NMS follows.
+    `stages` is "set" where finished detections come out: what network makes them is not told.
 
     `outputs` gives the shapes for C classes; the input is always one image, float32 [1, 3, H, W]. `builder` is "module:Class" of the
     adapter that decodes it; only `detection_core.build` resolves it.
@@ -28,6 +29,7 @@ class Layout:
     nms_thresh: float | None
     pad_value: int
     builder: str
+    stages: Stages = "one"
 
 
 def _of_255(values: Triple) -> Triple:
@@ -89,6 +91,7 @@ LAYOUTS: dict[str, Layout] = {
             nms_thresh=None,
             pad_value=114,
             builder="detection_core.models.foreign:EndToEndAdapter",
+            stages="set",
         ),
         Layout(
             name="fastestdet",

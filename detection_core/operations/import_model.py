@@ -95,7 +95,7 @@ def _import_graph(
             "format": "onnx",
             "model": spec.name,
             "family": spec.layout,
-            "stages": "one",
+            "stages": LAYOUTS[spec.layout].stages,
             "classes": classes,
             "input": policy.to_dict(),
             "dtype": graph_dtype(graph.model),
