@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from detection_core.catalogue.specs import Family, Stages
 
+# How PyTorch's weights begin: torch.save writes a zip; older ones and plain pickles begin with the protocol byte.
+PICKLE_HEADS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 Triple = tuple[float, float, float]
 
 
