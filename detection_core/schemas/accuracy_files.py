@@ -172,8 +172,9 @@ def _examples_fit(reader: ExamplesReader, name: str) -> None:
         counts[image.id] = (len(image.detections), len(image.truth))
         if any(detection.truth is not None and detection.truth >= len(image.truth) for detection in image.detections):
             raise InvalidInput(f"'{name}' points at an object of image {image.id} that is not there; run the job again")
-        if (label := max((part.label for part in (*image.truth, *image.detections)), default=-1)) > highest:
-            highest, of_image = label, image.id
+        labels = [*(truth.label for truth in image.truth), *(detection.label for detection in image.detections)]
+        if max(labels, default=-1) > highest:
+            highest, of_image = max(labels), image.id
     head = ExamplesHead.model_validate(reader.head())
     if highest >= len(head.classes):
         raise InvalidInput(f"'{name}' points at a class in image {of_image} that is not there; run the job again")

@@ -93,7 +93,7 @@ class TrainForm(StoredDataForm):
         chosen = {field: cleaned[field] for field in ("minutes", "epochs", "batch_size", "input_size", "seed", "lane")}
         request = PipelineRequest.parse({**chosen, "models": [model], "dataset_sha256": dataset.sha256, "dataset_name": name})
         weights = checkpoint_of_family(cleaned["weights"], model=model) if cleaned["weights"] else None
-        told = {"recipe": recipe_of(request, model), "device": device_of(lane), "threads": lane_threads(lane)}
+        told: dict[str, Any] = {"recipe": recipe_of(request, model), "device": device_of(lane), "threads": lane_threads(lane)}
         spec = TrainSpec(model=model, dataset=dataset, weights=weights, **told)
         return _single(spec, f"{model} · {name}", lane)
 
