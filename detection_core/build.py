@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from detection_core.catalogue.detectors import DETECTORS
-from detection_core.catalogue.layouts import LAYOUTS
+from detection_core.catalogue.layouts import LAYOUTS, PICKLE_HEADS
 from detection_core.catalogue.specs import Detector
 from detection_core.models.adapter import DetectorAdapter
 from detection_core.schemas.base import InvalidInput, explain
@@ -195,9 +195,8 @@ def _own_policy(detector: Detector) -> dict[str, Any]:
 
 
 def is_pickle(head: bytes) -> bool:
-    """Say whether a file that begins with `head` (8 bytes) is one: torch.save writes a zip; older ones and plain pickles begin with the
-    protocol byte."""
-    return head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"))
+    """Say whether a file that begins with `head` (8 bytes) is one, or PyTorch's zip of one."""
+    return head.startswith(PICKLE_HEADS)
 
 
 def _is_safetensors(path: Path, head: bytes) -> bool:

@@ -52,7 +52,7 @@ def latency(*, p50: float = 9.0, **same: Any) -> tuple[dict, dict]:
     result = {
         "kind": "benchmark",
         "latency_ms": summary_of(p50),
-        "fps": 1000 / p50,
+        "fps": 1000 / summary_of(p50)["mean"],
         "stages_ms": {"forward": summary_of(p50)},
         "samples": 120,
         "runs": 1,

@@ -21,17 +21,10 @@ import numpy as np
 
 from benchmarks.row import Arm, Mark, Options, Row
 from detection_core.evaluation.coco_files import write_detections
-from detection_core.evaluation.coco_metrics import (
-    AUDIT_SAMPLE,
-    AUDIT_TOLERANCE,
-    AUDIT_WHOLE_UP_TO,
-    Engine,
-    coco_metrics,
-    largest_difference,
-)
+from detection_core.evaluation.coco_metrics import AUDIT_TOLERANCE, Engine, coco_metrics, largest_difference
 from detection_core.operations.accuracy import DRAWING
 from detection_core.schemas.files import InputFile
-from detection_core.schemas.results import CocoMetrics, ScoreResult
+from detection_core.schemas.results import Audit, CocoMetrics, ScoreResult
 from detection_core.schemas.specs import ScoreSpec
 
 CLASSES = 80
@@ -109,7 +102,7 @@ def score_in_child(folder: Path) -> Scored:
 
 def _check_result(result: ScoreResult) -> None:
     drawn = result.accuracy.bootstrap
-    if result.audit.images != (result.images if result.images <= AUDIT_WHOLE_UP_TO else AUDIT_SAMPLE):
+    if result.audit.images != Audit.images_of(result.images):
         raise AssertionError(f"pycocotools saw {result.audit.images} images of {result.images}; no speed counts without the audit")
     if result.audit.max_abs_difference > AUDIT_TOLERANCE:
         raise AssertionError("the two evaluators differ; no speed counts while they do")

@@ -69,27 +69,6 @@ def match_surrounding(level: Level, truth: Truth) -> Assignment:
     return Assignment(owned, inside.any(axis=1), None, positives, np.zeros(1, dtype=np.int64), total - positives)
 
 
-def match_grid(truth: Truth, *, height: int, width: int, rows: int, columns: int) -> Assignment:
-    """Assign one object to the cell that holds its middle, as YOLOv1 does; of several the one listed first keeps the cell.
-
-    Args:
-        truth: the objects of all images.
-        height: of the network input, pixels.
-        width: of the network input, pixels.
-        rows: cells from top to bottom.
-        columns: cells from left to right.
-    """
-    middle = (truth.boxes[:, :2] + truth.boxes[:, 2:]).astype(np.float64) / 2
-    column = np.clip((middle[:, 0] * columns // width).astype(np.int64), 0, columns - 1)
-    row = np.clip((middle[:, 1] * rows // height).astype(np.int64), 0, rows - 1)
-    _, first = np.unique((truth.image * rows + row) * columns + column, return_index=True)
-    owned = np.zeros((len(truth), 1), dtype=np.int64)
-    owned[first] = 1
-    positives = np.array([len(first)])
-    total = np.array([truth.images * rows * columns])
-    return Assignment(owned, np.ones(len(truth), dtype=bool), None, positives, np.zeros(1, dtype=np.int64), total - positives)
-
-
 def _areas(truth: Truth) -> np.ndarray:
     return (truth.boxes[:, 2] - truth.boxes[:, 0]) * (truth.boxes[:, 3] - truth.boxes[:, 1])
 

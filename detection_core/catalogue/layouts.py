@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detection_core.catalogue.specs import Family
+from detection_core.catalogue.specs import Family, Stages
 
+# How PyTorch's weights begin: torch.save writes a zip; older ones and plain pickles begin with the protocol byte.
+PICKLE_HEADS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Layout:
     """One layout. `mean` and `std` apply to values 0..1 in the order of `channel_order`; `nms_thresh` is None where no NMS follows.
+    `stages` is "set" where finished detections come out: what network makes them is not told.
 
     `outputs` gives the shapes for C classes; the input is always one image, float32 [1, 3, H, W]. `builder` is "module:Class" of the
     adapter that decodes it; only `detection_core.build` resolves it.
@@ -28,6 +31,7 @@ class Layout:
     nms_thresh: float | None
     pad_value: int
     builder: str
+    stages: Stages = "one"
 
 
 def _of_255(values: Triple) -> Triple:
@@ -89,6 +93,7 @@ LAYOUTS: dict[str, Layout] = {
             nms_thresh=None,
             pad_value=114,
             builder="detection_core.models.foreign:EndToEndAdapter",
+            stages="set",
         ),
         Layout(
             name="fastestdet",

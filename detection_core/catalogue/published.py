@@ -58,12 +58,20 @@ class PublishedResult:
 
     @property
     def speed_ms(self) -> float | None:
-        """Milliseconds an image at batch 1, from latency or FPS; None where the source tells neither or another batch."""
+        """Milliseconds an image, from latency or FPS; None where the source tells neither, or tells another batch than 1.
+
+        Where the source tells no batch, it may be of any: `batch_words` goes with it.
+        """
         if self.batch not in ("", "1"):
             return None
         if self.latency_ms is not None:
             return self.latency_ms
         return 1000 / self.fps if self.fps else None
+
+    @property
+    def batch_words(self) -> str:
+        """How many images ran at once, as far as the source tells."""
+        return f"batch {self.batch}" if self.batch else "batch not told"
 
     @property
     def title(self) -> str:
@@ -80,7 +88,7 @@ def published_results() -> tuple[PublishedResult, ...]:
 
 @cache
 def published_hardware() -> tuple[tuple[str, int], ...]:
-    """Return the machines on which a COCO val2017 row with a speed at batch 1 was taken, with their counts, the commonest first."""
+    """Return the machines of the rows that can be drawn, with their counts, the commonest first."""
     counts: dict[str, int] = defaultdict(int)
     for row in published_results():
         if drawable(row):
@@ -89,7 +97,7 @@ def published_hardware() -> tuple[tuple[str, int], ...]:
 
 
 def drawable(row: PublishedResult) -> bool:
-    """Say whether a row has an AP on COCO val2017, a speed at batch 1 and a named machine."""
+    """Say whether a row has an AP on COCO val2017, a named machine and a speed that is not told to be of another batch than 1."""
     return row.dataset_split == COCO_VAL and row.ap is not None and row.speed_ms is not None and bool(row.hardware)
 
 

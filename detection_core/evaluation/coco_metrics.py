@@ -29,8 +29,6 @@ MOST_DETECTIONS = 100
 # An object of at most so many square pixels is small, of more than so many large.
 SMALL_AREA, LARGE_AREA = 32**2, 96**2
 
-AUDIT_WHOLE_UP_TO = 500
-AUDIT_SAMPLE = 200
 # Largest difference between the two evaluators that rounding explains.
 AUDIT_TOLERANCE = 1e-6
 
@@ -61,14 +59,14 @@ def coco_metrics(
 
 
 def audit(ground_truth: dict[str, Any], detections: np.ndarray | list[dict[str, Any]], *, seed: int = 0) -> Audit:
-    """Compare both evaluators on the whole set, or above 500 images on a seeded sample of 200.
+    """Compare both evaluators on the whole set, or on a seeded sample of a large one (`Audit.images_of`).
 
     The numbers of both are kept where they differ by more than 1e-6: then neither is to be believed before that is explained.
     """
     table = detection_table(detections)
     ids = sorted(image["id"] for image in ground_truth["images"])
-    if len(ids) > AUDIT_WHOLE_UP_TO:
-        ids = sorted(random.Random(seed).sample(ids, AUDIT_SAMPLE))
+    if (seen := Audit.images_of(len(ids))) < len(ids):
+        ids = sorted(random.Random(seed).sample(ids, seen))
         ground_truth, table = _only_images(ground_truth, table, ids)
     fast, _ = coco_metrics(ground_truth, table, engine="hotcoco")
     reference, _ = coco_metrics(ground_truth, table, engine="pycocotools")

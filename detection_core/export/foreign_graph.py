@@ -33,7 +33,6 @@ class ForeignGraph:
     """A checked graph: its model, and height and width of its image input in pixels, None where the graph leaves them open."""
 
     model: onnx.ModelProto
-    input_name: str
     height: int | None
     width: int | None
 
@@ -133,7 +132,7 @@ def _with_input(model: onnx.ModelProto, name: str) -> ForeignGraph:
         raise InvalidInput(f"the input of {name} is {kind} {shown}; export the model with a float32 input")
     if len(sides) != 4 or sides[0] not in (1, None) or sides[1] not in (3, None):
         raise InvalidInput(f"the input of {name} is {shown}; export the model for one image with channels first, [1, 3, height, width]")
-    return ForeignGraph(model, inputs[0].name, sides[2], sides[3])
+    return ForeignGraph(model, sides[2], sides[3])
 
 
 def _inside(message: Message, kind: type[Kind]) -> Iterator[Kind]:

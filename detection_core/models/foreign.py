@@ -24,6 +24,8 @@ from detection_core.schemas.manifest import InputPolicy
 STRIDES = (8, 16, 32)
 # Boxes that all lie within this many pixels of the corner are told in parts of the image.
 FRACTIONS_WITHIN = 2.0
+# Offsets and logarithms of sizes of YOLOX are in cells: e to the tenth is wider than any image. Of finished boxes most places tell more.
+RAW_WITHIN = 10.0
 
 Outputs = Mapping[str, np.ndarray]
 Fit = tuple[tuple[str, ...], dict[str, Any]]
@@ -211,6 +213,12 @@ def _fit_yolox(outputs: Outputs, classes: int, policy: InputPolicy) -> Fit:
     places = sum(_places(policy))
     name = _only("yolox", outputs, (1, places, 5 + classes), classes, policy)
     _require_probabilities(name, outputs[name][..., 4:])
+    # NaN, which is refused later, is above nothing.
+    if np.median(np.abs(outputs[name][0, :, :4]).max(axis=1)) > RAW_WITHIN:
+        raise InvalidInput(
+            f"output {name} tells finished boxes, and layout yolox wants them raw, as offsets and logarithms in cells; "
+            "export the model again without --decode_in_inference"
+        )
     return (name,), {}
 
 
@@ -242,10 +250,7 @@ def _fit_anchor_free(outputs: Outputs, classes: int, policy: InputPolicy) -> Fit
     transposed = outputs[name].shape[1] != rows
     predictions = outputs[name][0] if transposed else outputs[name][0].T
     _require_probabilities(name, predictions[:, 4:])
-    if predictions.size and np.abs(predictions[:, :4]).max() <= FRACTIONS_WITHIN:
-        raise InvalidInput(
-            f"output {name} tells boxes in parts of the image; layout anchor_free wants input pixels, so scale them in the graph"
-        )
+    _require_pixels("anchor_free", name, predictions[:, :4])
     return (name,), {"transposed": transposed}
 
 
@@ -262,6 +267,8 @@ def _fit_end_to_end(outputs: Outputs, classes: int, policy: InputPolicy) -> Fit:
             f"output {name} names class {worst:g} in its last column, and {classes} classes were given, numbered from 0; "
             "correct the list of classes or the layout"
         )
+    # Rows that only fill up tell no box.
+    _require_pixels("end_to_end", name, outputs[name][0, (labels >= 0) & outputs[name][0, :, :4].any(axis=1), :4])
     return (name,), {}
 
 
@@ -312,6 +319,13 @@ def _require_probabilities(name: str, scores: np.ndarray) -> None:
         raise InvalidInput(
             f"the scores in output {name} run from {low:.3g} to {high:.3g} on a generated picture, and the layout wants 0 to 1; "
             "export the model with its last sigmoid or softmax, or choose another layout"
+        )
+
+
+def _require_pixels(layout: str, name: str, boxes: np.ndarray) -> None:
+    if boxes.size and np.abs(boxes).max() <= FRACTIONS_WITHIN:
+        raise InvalidInput(
+            f"output {name} tells boxes in parts of the image; layout {layout} wants input pixels, so scale them in the graph"
         )
 
 

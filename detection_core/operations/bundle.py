@@ -33,19 +33,28 @@ from detection_core.schemas.base import InvalidInput, Schema
 from detection_core.schemas.events import Event
 from detection_core.schemas.files import InputFile, OutputFile, Sha256
 from detection_core.schemas.manifest import Manifest
-from detection_core.schemas.results import BenchmarkResult, EvaluateResult, ExportResult, JobResult, ScoreResult, TrainResult, parse_result
+from detection_core.schemas.results import (
+    Audit,
+    BenchmarkResult,
+    EvaluateResult,
+    JobResult,
+    LatencySummary,
+    ScoreResult,
+    TrainResult,
+    parse_result,
+)
 from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, JobSpec, input_fields, parse_spec
 
+# Bundles of an export are read only so far that the refusal can say what to do instead.
 BundleKind = Literal["train", "export", "evaluate", "score", "benchmark"]
 # The files that a job of a kind may bring, and those that it must.
 ROLES: dict[str, tuple[str, ...]] = {
     "train": ("checkpoint_best", "checkpoint_last"),
-    "export": ("exported_model",),
     "evaluate": ("detections", "curves", "examples"),
     "score": ("detections", "curves", "examples"),
     "benchmark": ("samples",),
 }
-REQUIRED: dict[str, tuple[str, ...]] = {"train": ("checkpoint_best", "checkpoint_last"), "export": ("exported_model",)}
+REQUIRED: dict[str, tuple[str, ...]] = {"train": ("checkpoint_best", "checkpoint_last")}
 INDEX, SPEC, RESULT, EVENTS, FILES = "bundle.json", "spec.json", "result.json", "events.jsonl", "files/"
 MAX_BYTES = 4 << 30
 MAX_JSON: dict[str, int] = {INDEX: 1 << 20, SPEC: 1 << 20, RESULT: 32 << 20, EVENTS: 64 << 20}
@@ -56,6 +65,12 @@ MAX_WEIGHTS_HEADER = 16 << 20
 MANIFEST_KEY = "paretobox_manifest"  # as in detection_core.build, which loads PyTorch
 SAME = ("backend", "split", "scenario", "duration", "threads", "batch")
 CHUNK = 1 << 20
+FPS_WITHIN = 0.01  # of 1000 / mean, which it is
+ROUNDING = 1e-9
+NO_EXPORTS = (
+    "an export is not taken over as a bundle, for nobody could tell whether the file is its checkpoint's; "
+    "bring the training's bundle and queue the export on the site, or import the file as a model of its own"
+)
 REMEDY = "make it anew with `python -m detection_core bundle`"
 
 
@@ -120,8 +135,6 @@ def write_bundle(folder: Path, target: Path, *, spec_path: Path | None = None) -
     """
     result = parse_result(_read_json(folder / RESULT, "run the job first, then give its --out folder"))
     spec = parse_spec(_read_json(spec_path or folder / SPEC, "give the spec that was run with --spec"))
-    if spec.kind not in ROLES:
-        raise InvalidInput(f"a job of kind {spec.kind} is not bundled; bundle one of {', '.join(ROLES)}")
     _agree(spec, result)
     _roles_checked(result)
     spec = _portable(spec, result)
@@ -350,7 +363,11 @@ def _outputs(index: BundleIndex, result: JobResult, places: Mapping[str, Path]) 
 
 def _agree(spec: JobSpec, result: JobResult) -> None:
     """Refuse a result that is not one of this spec; numbers of a protocol that pages show have to be numbers."""
-    if spec.kind != result.kind or result.kind not in ROLES:
+    if spec.kind == "export":
+        raise InvalidInput(NO_EXPORTS)
+    if spec.kind not in ROLES:
+        raise InvalidInput(f"a job of kind {spec.kind} is not bundled; bundle one of {', '.join(ROLES)}")
+    if spec.kind != result.kind:
         raise InvalidInput(f"the spec is of kind {spec.kind} and the result of kind {result.kind}; give the spec that was run")
     for name in SAME:
         asked, found = getattr(spec, name, None), getattr(result, name, None)
@@ -358,6 +375,11 @@ def _agree(spec: JobSpec, result: JobResult) -> None:
             raise InvalidInput(f"the result is not one of this spec: {name} is {found!r} there, {asked!r} here; give the spec that was run")
     if isinstance(spec, EvaluateSpec | BenchmarkSpec):
         _measurement_agrees(spec, cast(EvaluateResult | BenchmarkResult, result))
+    if isinstance(result, EvaluateResult | ScoreResult) and result.audit.images != Audit.images_of(result.images):
+        seen = Audit.images_of(result.images)
+        raise InvalidInput(
+            f"the result's audit saw {result.audit.images:,} images, and of {result.images:,} it has to see {seen:,}; evaluate again"
+        )
     environment = getattr(result, "environment", None)
     limits = (environment.details.get("limits") if environment else None) or {}
     if not isinstance(limits, dict) or not all(isinstance(value, int | float) for value in limits.values()):
@@ -372,9 +394,34 @@ def _measurement_agrees(spec: EvaluateSpec | BenchmarkSpec, result: EvaluateResu
     if not isinstance(result.protocol.get("seed", 0), int):
         raise InvalidInput("the result's protocol has a seed that is no whole number; measure again")
     if isinstance(result, BenchmarkResult):
-        stages = (result.latency_ms, *result.stages_ms.values())
-        if min(result.latency_ms.min, result.fps) <= 0 or any(stage.min < 0 or stage.min > stage.max for stage in stages):
-            raise InvalidInput("the result holds latencies that cannot be (zero, negative, or the least above the greatest); measure again")
+        _latencies_checked(result)
+
+
+def _latencies_checked(result: BenchmarkResult) -> None:
+    """Refuse figures that no list of samples has."""
+    for name, summary in {"latency_ms": result.latency_ms, **result.stages_ms}.items():
+        if wrong := _impossible(summary):
+            raise InvalidInput(f"the result's {name} holds latencies that cannot be ({wrong}); measure again")
+    if result.latency_ms.p50 <= 0:
+        raise InvalidInput("the result's latency_ms holds latencies that cannot be (a median of nothing); measure again")
+    expected = 1000 / result.latency_ms.mean
+    if not abs(result.fps - expected) <= FPS_WITHIN * expected:
+        raise InvalidInput(f"the result's fps is {result.fps:g}, and its mean latency gives {expected:g}; measure again")
+
+
+def _impossible(summary: LatencySummary) -> str:
+    """Say what is wrong with a summary; empty where nothing is."""
+    found = summary.to_dict()
+    numbers = [found[name] for name in ("min", "p50", "p90", "p95", "p99", "max") if found[name] is not None]
+    intervals = [bounds for bounds in (summary.p50_ci, summary.p95_ci) if bounds is not None]
+    if numbers[0] < 0 or numbers != sorted(numbers):
+        return "negative, or percentiles out of order between the least and the greatest"
+    slack = ROUNDING * summary.max  # a mean of equal samples may lie a rounding beside them
+    if not summary.min - slack <= summary.mean <= summary.max + slack or summary.sd < 0:
+        return "a mean outside of the least and the greatest, or a negative deviation"
+    if any(low > high for low, high in intervals):
+        return "an interval whose low end lies above its high end"
+    return ""
 
 
 def _roles_checked(result: JobResult) -> None:
@@ -388,8 +435,6 @@ def _roles_checked(result: JobResult) -> None:
     made = {file.role: file.sha256 for file in result.files}
     if isinstance(result, TrainResult) and (made["checkpoint_best"], made["checkpoint_last"]) != (result.best.sha256, result.last.sha256):
         raise InvalidInput(f"the result's checkpoints are not the files that it lists; {REMEDY}")
-    if isinstance(result, ExportResult) and made["exported_model"] != result.sha256:
-        raise InvalidInput(f"the result's model is not the file that it lists; {REMEDY}")
 
 
 def _unpacks_within(file: BundledFile, most: int) -> None:

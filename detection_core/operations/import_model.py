@@ -95,7 +95,7 @@ def _import_graph(
             "format": "onnx",
             "model": spec.name,
             "family": spec.layout,
-            "stages": "one",
+            "stages": LAYOUTS[spec.layout].stages,
             "classes": classes,
             "input": policy.to_dict(),
             "dtype": graph_dtype(graph.model),
@@ -167,13 +167,16 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     plain = isinstance(found, dict) and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items())
     if not plain or not found:
         raise refusal
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
+    return found
 
 
 def _require_fit(own: dict[str, Tensor], tensors: dict[str, Tensor], classes: int, name: str) -> None:
+    """Refuse weights that are not the network's, before anything is made of them: a file of a few bytes may tell of tensors of any size."""
     last = tensors.get("head.classes.3.weight")
-    if last is not None and len(last) != classes:
-        raise InvalidInput(f"the weights in {name} are of {len(last)} classes, and {classes} were given; give the names of those it has")
+    if last is not None and last.shape[:1] and last.shape[0] != classes:
+        raise InvalidInput(
+            f"the weights in {name} are of {last.shape[0]} classes, and {classes} were given; give the names of those it has"
+        )
     missing, foreign = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
     if missing or foreign:
         what = f"lack {missing[0]}" if missing else f"hold {foreign[0]}, which FastestDet has not"
@@ -182,6 +185,14 @@ def _require_fit(own: dict[str, Tensor], tensors: dict[str, Tensor], classes: in
         if tensor.shape != tensors[key].shape:
             shapes = f"{list(tensors[key].shape)} where {list(tensor.shape)} is needed"
             raise InvalidInput(f"the weights in {name} are not FastestDet's: {key} is {shapes}; give the .pth that its training saves")
+        if not _stored_whole(tensors[key]):
+            raise InvalidInput(f"{key} in {name} is no plain tensor with a number for each element; save model.state_dict() as it is")
+
+
+def _stored_whole(tensor: Tensor) -> bool:
+    """Say whether a tensor is of ordinary numbers, and the file holds one for each of its elements: views may tell of far more."""
+    ordinary = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_complex() and tensor.device.type == "cpu"
+    return ordinary and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _policy(spec: ImportModelSpec, height: int | None, width: int | None, name: str) -> InputPolicy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from detection_core.schemas.base import Schema
 from detection_core.schemas.files import Sha256
@@ -80,7 +80,14 @@ class Confusion(Schema):
     """
 
     classes: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
+    counts: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...]
+
+    @model_validator(mode="after")
+    def _square(self) -> Confusion:
+        side = len(self.classes) + 1
+        if len(self.counts) != side or any(len(row) != side for row in self.counts):
+            raise ValueError(f"{len(self.classes)} classes need {side} rows of {side} counts, the last for background")
+        return self
 
 
 class ErrorShares(Schema):

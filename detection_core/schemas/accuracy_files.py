@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -84,19 +87,49 @@ class ExampleSuspect(_Part):
     words: str
 
 
-class ExamplesFile(_Part):
-    """The file `examples`: see detection_core.evaluation.examples."""
+class ExamplesHead(_Part):
+    """What the file `examples` holds beside its images: see detection_core.evaluation.examples."""
 
     version: Literal[1]
     classes: list[str]
     score_thresh: Number
     score_floor: Number
     iou: Number
-    images: list[ExampleImage]
+    images: Annotated[list[Any], Field(max_length=0)]  # they were read before
     suspects: list[ExampleSuspect]
 
 
-FILES: dict[str, type[BaseModel]] = {"curves": CurvesFile, "examples": ExamplesFile}
+FILES = ("curves", "examples")
+IMAGES = re.compile(r'"images"\s*:\s*\[')
+BETWEEN = re.compile(r"[\s,]*")
+
+
+class ExamplesReader:
+    """Reads the text of a file `examples` image by image: all at once they would take many times the memory of the text."""
+
+    def __init__(self, text: str) -> None:
+        """Find where the images begin; raises ValueError where there are none."""
+        opening = IMAGES.search(text)
+        if opening is None:
+            raise ValueError("it names no images")
+        self._text, self._begin = text, opening.end()
+        self._end: int | None = None
+
+    def images(self) -> Iterator[Any]:
+        """Decode one image after the other. Raises ValueError or LookupError where the text is no JSON."""
+        decoder, place = json.JSONDecoder(), self._begin
+        while True:
+            place = BETWEEN.match(self._text, place).end()  # type: ignore[union-attr]
+            if self._text[place] == "]":
+                self._end = place
+                return
+            image, place = decoder.raw_decode(self._text, place)
+            yield image
+
+    def head(self) -> Any:
+        """Return what stands in the file beside the images, which have been read to the end; there, `images` is empty."""
+        assert self._end is not None, "the images come first"
+        return json.loads(self._text[: self._begin] + self._text[self._end :])
 
 
 def check_file(role: str, text: bytes, *, name: str, bootstrap: Bootstrap | None) -> None:
@@ -109,13 +142,16 @@ def check_file(role: str, text: bytes, *, name: str, bootstrap: Bootstrap | None
         InvalidInput: one sentence that names the file and what is wrong.
     """
     try:
-        found = FILES[role].model_validate_json(text)
+        if role == "curves":
+            _curves_fit(CurvesFile.model_validate_json(text), bootstrap, name)
+        else:
+            _examples_fit(ExamplesReader(text.decode()), name)
+    except InvalidInput:
+        raise
     except ValidationError as error:
         raise InvalidInput(f"'{name}' is no {role} file: {explain(error, what=role)}; run the job again") from None
-    if isinstance(found, CurvesFile):
-        _curves_fit(found, bootstrap, name)
-    if isinstance(found, ExamplesFile):
-        _examples_fit(found, name)
+    except (ValueError, LookupError, RecursionError) as error:
+        raise InvalidInput(f"'{name}' is no {role} file ({error}); run the job again") from None
 
 
 def _curves_fit(found: CurvesFile, bootstrap: Bootstrap | None, name: str) -> None:
@@ -127,15 +163,31 @@ def _curves_fit(found: CurvesFile, bootstrap: Bootstrap | None, name: str) -> No
         raise InvalidInput(f"'{name}' holds other draws than the result's intervals were made of; run the job again")
 
 
-def _examples_fit(found: ExamplesFile, name: str) -> None:
-    images = {image.id: image for image in found.images}
-    for image in found.images:
+def _examples_fit(reader: ExamplesReader, name: str) -> None:
+    """Validate one image at a time; of each only the counts stay, for suspects point at them."""
+    counts: dict[int, tuple[int, int]] = {}
+    highest, of_image = -1, 0
+    for number, found in enumerate(reader.images()):
+        image = _example_image(found, number, name)
+        counts[image.id] = (len(image.detections), len(image.truth))
+        if any(detection.truth is not None and detection.truth >= len(image.truth) for detection in image.detections):
+            raise InvalidInput(f"'{name}' points at an object of image {image.id} that is not there; run the job again")
         labels = [*(truth.label for truth in image.truth), *(detection.label for detection in image.detections)]
-        pointed = [detection.truth for detection in image.detections if detection.truth is not None]
-        if max(labels, default=-1) >= len(found.classes) or max(pointed, default=-1) >= len(image.truth):
-            raise InvalidInput(f"'{name}' points at a class or an object of image {image.id} that is not there; run the job again")
-    for suspect in found.suspects:
-        seen = images.get(suspect.image)
+        if max(labels, default=-1) > highest:
+            highest, of_image = max(labels), image.id
+    head = ExamplesHead.model_validate(reader.head())
+    if highest >= len(head.classes):
+        raise InvalidInput(f"'{name}' points at a class in image {of_image} that is not there; run the job again")
+    for suspect in head.suspects:
         detection, truth = (-1 if place is None else place for place in (suspect.detection, suspect.truth))
-        if seen is None or detection >= len(seen.detections) or truth >= len(seen.truth):
+        detections, truths = counts.get(suspect.image, (-1, -1))
+        if detection >= detections or truth >= truths:
             raise InvalidInput(f"'{name}' points at image {suspect.image}, or a box in it, that is not there; run the job again")
+
+
+def _example_image(found: Any, number: int, name: str) -> ExampleImage:
+    try:
+        return ExampleImage.model_validate(found)
+    except ValidationError as error:
+        where = f"images.{number}"
+        raise InvalidInput(f"'{name}' is no examples file: {explain(error, what=where)}; run the job again") from None

@@ -14,6 +14,10 @@ from detection_core.schemas.recipe import Recipe
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 
+# The second evaluator sees every image of a set up to the first number, and a seeded sample of the second of a larger one.
+AUDIT_WHOLE_UP_TO = 500
+AUDIT_SAMPLE = 200
+
 
 class Environment(Schema):
     """The machine and software of a measurement. `stable_hash` covers only fields that stay the same between runs on one
@@ -199,10 +203,15 @@ class Audit(Schema):
     """
 
     engine: str
-    images: int
-    max_abs_difference: float
+    images: Annotated[int, Field(ge=0)]
+    max_abs_difference: Annotated[float, Field(ge=0)]
     first: CocoMetrics | None = None
     second: CocoMetrics | None = None
+
+    @staticmethod
+    def images_of(images: int) -> int:
+        """Return how many of a set of `images` an audit sees."""
+        return images if images <= AUDIT_WHOLE_UP_TO else AUDIT_SAMPLE
 
 
 class EvaluateResult(Schema):

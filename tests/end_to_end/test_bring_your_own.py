@@ -43,6 +43,15 @@ def coco_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def photographs_that_are_only_listed() -> re.Pattern[str]:
+    """Match the name of any file that the annotations list and the folder does not hold."""
+    folder, names = data_folder("coco-mini"), []
+    for split in ("train2017", "val2017"):
+        listed = json.loads((folder / "annotations" / f"instances_{split}.json").read_text())["images"]
+        names += [image["file_name"] for image in listed if not (folder / split / image["file_name"]).exists()]
+    return re.compile("|".join(map(re.escape, names)))
+
+
 def number_under(page: Page, words: str) -> float:
     """Read a large number of a result's page."""
     return float(page.locator(".big-number", has_text=words).first.locator("b").inner_text().split()[0])
@@ -52,6 +61,7 @@ def test_yolox_nano_is_brought_in_and_measured_without_a_line_of_code(logged_in:
     weights = data_folder("weights") / "yolox-nano"
     page = logged_in
     import_archive(page, coco_mini, name="coco-mini")
+    expect(page.locator("section[aria-labelledby=health]")).to_contain_text(photographs_that_are_only_listed())
     page.goto("/models")
     page.get_by_role("link", name="Bring your own").click()
     page.get_by_label("Model file").set_input_files(weights / "yolox_nano.onnx")

@@ -17,6 +17,7 @@ from webapp.api.jobs import IDEMPOTENCY
 from webapp.api.present import job_out, suite_out
 from webapp.api.schemas import JobOut, Problem, SuiteOut
 from webapp.artifacts.models import Artifact
+from webapp.artifacts.services import artifact_open
 from webapp.datasets.models import DatasetVersion
 from webapp.jobs import foreign, selectors, services
 from webapp.results.bundles import bundle_import
@@ -59,10 +60,14 @@ class BundleIn(Schema):
 def model_import(request: HttpRequest, body: ModelIn, key: str | None = IDEMPOTENCY) -> Status:
     """Queue the import of an uploaded model file, with an evaluation and a latency measurement that wait for it."""
     spec = ImportModelSpec.parse({"kind": "import_model", **body.spec})
-    plan, title = [foreign.import_plan(spec, lane=body.lane)], spec.name
+    if spec.file.sha256 is None:
+        raise InvalidInput("field 'spec.file' names no stored file; send it to POST /api/v1/uploads, and give the sha256")
+    with artifact_open(_uploaded(spec.file.sha256)) as file:
+        weights = foreign.is_weights(file.read(foreign.HEAD_BYTES))
+    plan, title = [foreign.import_plan(spec, weights=weights, lane=body.lane)], spec.name
     if body.dataset:
         version = _version(body.dataset)
-        plan += foreign.measure_plan(spec, version, split=body.split, duration=body.duration, lane=body.lane)
+        plan += foreign.measure_plan(spec, version, weights=weights, split=body.split, duration=body.duration, lane=body.lane)
         title = foreign.suite_title(spec, version)
     return Status(201, suite_out(services.suite_create(name=title, user=caller(request), jobs=plan, idempotency_key=key)))
 

@@ -20,6 +20,7 @@ from webapp.client.show import jobs_table, now_text, results_table
 from webapp.client.watch import watch_suite
 
 console = Console(stderr=True)
+SHA256_DIGITS = 64
 LAYOUTS = ("yolox", "nanodet", "anchor_free", "end_to_end", "fastestdet")
 
 
@@ -58,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     item.add_argument("--minutes", type=float, help="longest training time of each model (default 4)")
     item.add_argument("--epochs", type=int)
     item.add_argument("--input-size", type=int)
+    item.add_argument(
+        "--weights", metavar="CHECKPOINT", help="id or sha256 of a checkpoint of the same family to start from; one model only"
+    )
     item.add_argument("--seed", type=int, default=0)
     item.add_argument("--duration", choices=["quick", "standard", "full"], default="quick")
     item.add_argument("--split", choices=["val", "test"], default="test")
@@ -186,6 +190,8 @@ def submit(client: Client, options: argparse.Namespace) -> int:
     request["minutes"] = options.minutes if options.minutes or options.epochs else 4.0
     if options.backend:
         request["backends"] = options.backend
+    if options.weights:
+        request["weights_sha256"] = options.weights if len(options.weights) == SHA256_DIGITS else client.checkpoint(options.weights).sha256
     known = [row for row in client.datasets(options.dataset) if row["versions"]]
     if known:
         request["dataset_sha256"] = client.dataset_version(options.dataset)["artifact_sha256"]

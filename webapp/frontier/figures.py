@@ -19,6 +19,7 @@ MARKERS = {"eager": "circle", "onnxruntime": "square", "openvino": "diamond", "c
 # Full for fp32; a dot in the middle for narrower types, on a ring for int8.
 FILLS = {"fp32": "", "fp16": "-dot", "bf16": "-dot", "int8": "-open-dot"}
 HOLLOW = ("circle-open", "square-open", "diamond-open", "triangle-up-open", "triangle-down-open", "pentagon-open", "star-open", "x-open")
+FAMILY_COLOURS = 11  # --family-0 to --family-10
 PLOT_WIDTH_PX, PLOT_HEIGHT_PX = 1100, 440
 LABEL_HEIGHT_PX, LETTER_PX = 18, 7
 Figure = dict[str, Any]
@@ -32,8 +33,10 @@ def frontier_figure(points: Sequence[Result], flagged: Sequence[Result], front: 
         flagged: complete results with flags.
         front: the group's front, fastest first.
     """
+    points, flagged, front = _placed(points), _placed(flagged), _placed(front)
     drawn = [*points, *flagged, *front]
-    latencies, aps = [row.p50_ms or 1.0 for row in drawn], [100 * (value or 0) for row in drawn for value in _span(row)]
+    latencies = [row.p50_ms or 1.0 for row in drawn] or [1.0]
+    aps = [100 * (value or 0) for row in drawn for value in _span(row)] or [0.0]
     x_range, y_range = _log_range(latencies), _ap_range(aps)
     traces = [_front_line(front, x_range, y_range)] if front else []
     ordered = sorted(points, key=lambda row: (family_slot(row.family), row.family, row.backend))
@@ -55,6 +58,11 @@ def frontier_figure(points: Sequence[Result], flagged: Sequence[Result], front: 
         }
     )
     return {"data": traces, "layout": {**_layout(x_range, y_range), "annotations": _labels(front, x_range, y_range)}}
+
+
+def _placed(rows: Sequence[Result]) -> list[Result]:
+    """Those that a logarithmic axis has a place for."""
+    return [row for row in rows if (row.p50_ms or 0.0) > 0]
 
 
 def _points(family: str, backend: str, rows: list[Result]) -> Figure:
@@ -227,24 +235,36 @@ def published_figure(rows: Sequence[PublishedResult]) -> Figure:
     x_range = _log_range([row.speed_ms or 1.0 for row in rows])
     y_range = _ap_range([100 * (row.ap or 0) for row in rows])
     ordered = sorted(rows, key=lambda row: (family_slot(family_of(row)), row.family))
-    traces = [_published(family, list(found)) for family, found in groupby(ordered, key=lambda row: row.family)]
+    families = [list(found) for _, found in groupby(ordered, key=lambda row: row.family)]
+    looks = _looks([family_slot(family_of(found[0])) for found in families])
+    traces = [_published(found, *look) for found, look in zip(families, looks, strict=True)]
     layout = _layout(x_range, y_range)
-    layout["xaxis"]["title"] = {"text": "published time an image, ms, batch 1"}
+    layout["xaxis"]["title"] = {"text": "published time an image, ms, batch 1 or not told"}
     del layout["xaxis2"]
     layout["yaxis"]["title"] = {"text": "published AP, COCO val2017 × 100"}
     return {"data": traces, "layout": layout}
 
 
-def _published(family: str, rows: list[PublishedResult]) -> Figure:
-    symbol = HOLLOW[sum(map(ord, family)) % len(HOLLOW)]
-    colour = f"var(--family-{family_slot(family_of(rows[0]))})"
+def _looks(slots: Sequence[int]) -> list[tuple[int, str]]:
+    """Give each family of one figure a colour and a symbol that no other has together, its own colour where a symbol is left in it."""
+    taken: set[tuple[int, str]] = set()
+    found: list[tuple[int, str]] = []
+    for slot in slots:
+        free = ((colour, symbol) for colour in (slot, *range(FAMILY_COLOURS)) for symbol in HOLLOW)
+        taken.add(look := next(look for look in free if look not in taken))
+        found.append(look)
+    return found
+
+
+def _published(rows: list[PublishedResult], slot: int, symbol: str) -> Figure:
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": family,
+        "name": rows[0].family,
         "marker": {
             "symbol": symbol,
-            "color": colour,
+            "color": f"var(--family-{slot})",
+            "opacity": 0.6,
             "size": 9,
             "line": {"width": 1.5},
         },
@@ -259,7 +279,7 @@ def _published_card(row: PublishedResult) -> str:
     precision, side = row.precision or "precision not told", row.input_size or "not told"
     lines = [
         f"<b>{escape(row.title)}</b>",
-        f"AP {ap(row.ap)}, {ms(row.speed_ms)} ms, {escape(precision)}, input {escape(side)}",
+        f"AP {ap(row.ap)}, {ms(row.speed_ms)} ms, {escape(row.batch_words)}, {escape(precision)}, input {escape(side)}",
         f"NMS: {row.includes_nms or 'not told'}",
         escape(row.source_title),
     ]

@@ -42,7 +42,7 @@ def frontier(filters: BoardFilters) -> Frontier | None:
     shown = result_query(inside).select_related(None).exclude(backend="null")
     if filters.show != "all":
         shown = shown.exclude(flags__contains=[EVALUATORS_DISAGREE])
-    drawable = shown.filter(complete=True)
+    drawable = shown.filter(complete=True, p50_ms__gt=0)
     newest = list(drawable.order_by("-on_front", "-id")[:MOST_POINTS])
     newest.sort(key=lambda row: (row.p50_ms, row.id))
     whole_group = result_query(BoardFilters(group=group.key, show="all", sort="p50_ms")).select_related(None)
@@ -51,7 +51,7 @@ def frontier(filters: BoardFilters) -> Frontier | None:
         others=[other for other in groups if other.key != group.key],
         points=[row for row in newest if not row.flags],
         flagged=[row for row in newest if row.flags],
-        front=list(whole_group.filter(on_front=True)),
+        front=list(whole_group.filter(on_front=True, p50_ms__gt=0)),
         aside=list(shown.filter(complete=False)[:MOST_ASIDE]),
         total=drawable.count(),
     )

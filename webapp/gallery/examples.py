@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import json
-import re
 import zlib
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
@@ -15,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from detection_core.schemas.accuracy_files import ExamplesReader
 from webapp.artifacts.models import Artifact
 from webapp.artifacts.services import artifact_open
 
@@ -23,8 +21,6 @@ KINDS = ("tp", "ignored", "cls", "loc", "both", "dupe", "bkg")
 TP, IGNORED, CLS, LOC = (KINDS.index(kind) for kind in ("tp", "ignored", "cls", "loc"))
 NOT_FOUND = -1.0
 MOST_KEPT = 8
-IMAGES = re.compile(r'"images"\s*:\s*\[')
-BETWEEN = re.compile(r"[\s,]*")
 _reading = Lock()
 _kept: dict[str, Examples] = {}
 
@@ -142,27 +138,11 @@ def _read(artifact: Artifact) -> Examples:
 
 
 def _parse(text: str) -> Examples:
-    """Images are decoded one by one: all at once they would take ten times the memory, and no other thread would run meanwhile."""
-    opening = IMAGES.search(text)
-    if opening is None:
-        raise ValueError("it names no images")
-    columns = _Columns()
-    stop = opening.end()
-    for image, after in _images(text, opening.end()):
+    """Image by image: all at once they would take ten times the memory, and no other thread would run meanwhile."""
+    columns, reader = _Columns(), ExamplesReader(text)
+    for image in reader.images():
         columns.add(image)
-        stop = after
-    rest = json.loads(text[: opening.end()] + text[stop:])
-    return columns.examples(rest)
-
-
-def _images(text: str, start: int) -> Iterator[tuple[dict[str, Any], int]]:
-    decoder = json.JSONDecoder()
-    while True:
-        start = BETWEEN.match(text, start).end()  # type: ignore[union-attr]
-        if text[start] == "]":
-            return
-        image, start = decoder.raw_decode(text, start)
-        yield image, start
+    return columns.examples(reader.head())
 
 
 class _Columns:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +18,9 @@ from django.db.models.functions import Now
 from detection_core.schemas.results import Environment as EnvironmentRecord
 from detection_core.schemas.results import ProbeResult
 from webapp.hardware.models import Environment, HostLease, Worker
+
+TITLE_LENGTH = 200
+OFFLINE = ", offline"
 
 
 @dataclass(frozen=True)
@@ -61,13 +66,21 @@ def worker_drain(*, name: str, draining: bool) -> bool:
     return bool(Worker.objects.filter(name=name).update(draining=draining))
 
 
-def environment_record(*, record: EnvironmentRecord) -> Environment:
-    """Return the row of a machine and its software; equal stable hashes are one row, which keeps the first record."""
+def environment_record(*, record: EnvironmentRecord, origin: str = "") -> Environment:
+    """Return the row of a machine and its software; equal stable hashes are one row, which keeps the first record.
+
+    `origin` names where a record came in from. Anybody can write a record, so such a one is never the row of a machine that was seen
+    here: its hash covers the origin, and its title says that it is told.
+    """
     title = (
         f"{record.device_name or record.cpu}, {record.cores} cores" if record.device == "cpu" else f"{record.device_name or record.device}"
     )
-    fields = {"title": title[:200], "device": record.device[:20], "record": record.to_dict()}
-    environment, _ = Environment.objects.get_or_create(stable_hash=record.stable_hash, defaults=fields)
+    if origin:
+        title = title[: TITLE_LENGTH - len(OFFLINE)] + OFFLINE
+    fields = {"title": title[:TITLE_LENGTH], "device": record.device[:20], "record": record.to_dict()}
+    identity = json.dumps([record.stable_hash, origin])
+    stable_hash = hashlib.sha256(identity.encode()).hexdigest() if origin else record.stable_hash
+    environment, _ = Environment.objects.get_or_create(stable_hash=stable_hash, defaults=fields)
     return environment
 
 

@@ -60,10 +60,15 @@ class AnchorChoice:
 
 @dataclass(frozen=True)
 class Shares:
-    """What of some objects is lost and what has no anchor at IoU 0.5, in percent as written; "" where there are no anchors."""
+    """What of some objects is lost and what has no anchor at IoU 0.5, in percent as written; "" where there are no anchors.
+
+    `lost` is `collided`, objects whose every place learns another one, and `unreached`, objects that no place is near.
+    """
 
     name: str
     lost: str
+    collided: str
+    unreached: str
     unmatched: str
 
 
@@ -129,7 +134,9 @@ class AssignmentRow:
 
 def shares(name: str, found: ObjectCounts) -> Shares:
     """Put counts of objects as percent of them."""
-    return Shares(name, _percent(found.lost, found.objects), "" if found.unmatched is None else _percent(found.unmatched, found.objects))
+    lost, collided, unreached = (_percent(part, found.objects) for part in (found.lost, found.collided, found.unreached))
+    unmatched = "" if found.unmatched is None else _percent(found.unmatched, found.objects)
+    return Shares(name, lost, collided, unreached, unmatched)
 
 
 def _percent(part: int, whole: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from detection_core.catalogue.layouts import LAYOUTS
+from detection_core.catalogue.layouts import LAYOUTS, PICKLE_HEADS
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.files import InputFile
 from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, ImportModelSpec
@@ -14,23 +14,31 @@ from webapp.jobs.selectors import lane_threads
 from webapp.jobs.services import PlannedJob
 
 MODEL = "model"
+HEAD_BYTES = 8
 MOST_NAMED = 3
 MOST_ADVISED = 12
 
 
-def import_plan(spec: ImportModelSpec, *, lane: str) -> PlannedJob:
-    """Return the import of a model.
+def is_weights(head: bytes) -> bool:
+    """Say whether a file that begins with `head` (HEAD_BYTES) is PyTorch's: a zip, or a pickle. An ONNX file begins with neither."""
+    return head.startswith(PICKLE_HEADS)
+
+
+def import_plan(spec: ImportModelSpec, *, weights: bool, lane: str) -> PlannedJob:
+    """Return the import of a model; `weights` as `is_weights` says of its file.
 
     Raises:
         InvalidInput: the file is of a kind that no layout reads.
     """
-    if _is_weights(spec) and spec.layout != "fastestdet":
+    if weights and spec.layout != "fastestdet":
         raise InvalidInput("PyTorch weights are taken of FastestDet only, since they hold no graph; export the model to ONNX")
     return PlannedJob(alias=MODEL, spec=spec, title=f"{spec.name} · {LAYOUTS[spec.layout].title}", lane=lane)
 
 
-def measure_plan(spec: ImportModelSpec, version: DatasetVersion, *, split: str, duration: str, lane: str) -> list[PlannedJob]:
-    """Return the evaluation and the latency measurement that wait for the import of a model.
+def measure_plan(
+    spec: ImportModelSpec, version: DatasetVersion, *, weights: bool, split: str, duration: str, lane: str
+) -> list[PlannedJob]:
+    """Return the evaluation and the latency measurement that wait for the import of a model; `weights` as for the import.
 
     Raises:
         InvalidInput: the data set has no images in this split, or none of the model's classes.
@@ -41,7 +49,7 @@ def measure_plan(spec: ImportModelSpec, version: DatasetVersion, *, split: str, 
     if not set(known) & set(version.classes):
         theirs, ours = (f"{', '.join(names[:MOST_NAMED])}{', …' if len(names) > MOST_NAMED else ''}" for names in (known, version.classes))
         raise InvalidInput(f"none of the model's classes ({theirs}) is one of {version} ({ours}); map them to the names of the data set")
-    role, backend = ("checkpoint_best", "eager") if _is_weights(spec) else ("exported_model", "onnxruntime")
+    role, backend = ("checkpoint_best", "eager") if weights else ("exported_model", "onnxruntime")
     threads = lane_threads(lane)
     shared: dict[str, Any] = {
         "artifact": {"name": spec.name},
@@ -74,7 +82,3 @@ def class_advice(spec: ImportModelSpec, version: DatasetVersion) -> str:
 def suite_title(spec: ImportModelSpec, version: DatasetVersion) -> str:
     """Name a model's import with its measurements."""
     return f"{spec.name} on {version}"
-
-
-def _is_weights(spec: ImportModelSpec) -> bool:
-    return spec.file.name.lower().endswith((".pth", ".pt"))

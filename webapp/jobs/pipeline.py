@@ -14,6 +14,7 @@ from detection_core.schemas.base import InvalidInput, Schema
 from detection_core.schemas.files import InputFile, Sha256
 from detection_core.schemas.recipe import Recipe
 from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, ExportSpec, ImportSpec, TrainSpec
+from webapp.jobs.model_files import checkpoint_of_family
 from webapp.jobs.services import PlannedJob
 
 PipelineBackend = Literal["eager", "onnxruntime"]
@@ -23,7 +24,8 @@ MANY_EPOCHS = 1000  # the minutes end the training, not the epochs
 class PipelineRequest(Schema):
     """What a person asks for: models on one data set. The data set is a stored version (`dataset_sha256`, of its .tar) or a built-in.
 
-    `model_options` gives single models other anchors than their own.
+    `model_options` gives single models other anchors than their own. `weights_sha256` is a checkpoint of this site that the one model
+    starts from.
     """
 
     models: Annotated[tuple[str, ...], Field(min_length=1, max_length=30)]
@@ -36,6 +38,7 @@ class PipelineRequest(Schema):
     input_size: Annotated[int, Field(ge=64, le=2048, multiple_of=32)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=1024)] | None = None
     model_options: dict[str, AnchorOptions] = {}
+    weights_sha256: Sha256 | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     duration: Literal["quick", "standard", "full"] = "quick"
     split: Literal["val", "test"] = "test"
@@ -52,6 +55,8 @@ class PipelineRequest(Schema):
             raise ValueError(f"built-in data set '{self.import_ref}' is not known; use one of {', '.join(DATASETS)}")
         if self.minutes is None and self.epochs is None:
             raise ValueError("give minutes or epochs, so that the training ends")
+        if self.weights_sha256 is not None and len(self.models) > 1:
+            raise ValueError("weights_sha256 is what one model starts from; give one model, or leave it out")
         self._check_anchors()
         return self
 
@@ -79,6 +84,9 @@ def pipeline_plan(request: PipelineRequest, *, threads: int = 1) -> list[Planned
     """Return the jobs of a pipeline. `threads` is what the lane's workers have; latency is timed with half of them.
 
     The steps of an earlier model go before the training of a later one, so that the first point appears early.
+
+    Raises:
+        InvalidInput: a recipe is not one of its model, or the weights to start from are not here.
     """
     plan: list[PlannedJob] = []
     data_needs: dict[str, tuple[str, str]] = {}
@@ -102,7 +110,8 @@ def _model_steps(
     title = f"{model} · {request.dataset_name or request.import_ref}"
     device = device_of(request.lane)
     common: dict[str, Any] = {"lane": request.lane, "priority": priority}
-    train = TrainSpec(model=model, dataset=dataset, recipe=recipe_of(request, model), device=device, threads=threads)
+    weights = checkpoint_of_family(request.weights_sha256, model=model) if request.weights_sha256 else None
+    train = TrainSpec(model=model, dataset=dataset, recipe=recipe_of(request, model), weights=weights, device=device, threads=threads)
     steps = [PlannedJob(alias=f"{model}:train", spec=train, title=title, needs=dict(data_needs), **common)]
     files = {"eager": (f"{model}:train", "checkpoint_best")}
     empty = InputFile(name=model)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from detection_core.schemas.base import InvalidInput
 from webapp.accounts.models import User
-from webapp.artifacts.services import artifact_remove
 from webapp.datasets.uploads import too_large
-from webapp.jobs.views.uploading import takes_upload, upload_done, upload_page, upload_store
-from webapp.results.bundles import bundle_import
+from webapp.jobs.views.uploading import takes_upload, upload_done, upload_page
+from webapp.results.bundles import bundle_take
 
 
 class BundleForm(forms.Form):
@@ -55,12 +55,7 @@ def bundle_new(request: HttpRequest) -> HttpResponse:
         return upload_page(request, "results/bundle.html", form, {}, status=400)
 
 
-def _take(upload: Any, user: User) -> str:
-    """Take a bundle over; of one that is refused nothing stays. Returns the address of its job."""
-    artifact = upload_store(upload, user=user)
-    try:
-        job = bundle_import(artifact=artifact, user=user)
-    except InvalidInput:
-        artifact_remove(sha256=artifact.sha256)
-        raise
+def _take(upload: UploadedFile, user: User) -> str:
+    """Take a bundle over and return the address of its job. One that is refused is never stored, so nothing of it stays."""
+    job = bundle_take(source=upload, name=upload.name or "bundle.tar", user=user)
     return reverse("job-detail", args=[job.uuid])

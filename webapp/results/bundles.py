@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -19,42 +19,50 @@ from detection_core.operations.bundle import Bundle, read_bundle
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.files import InputFile
 from detection_core.schemas.manifest import Manifest
-from detection_core.schemas.results import BenchmarkResult, EvaluateResult, ExportResult, ScoreResult, TrainResult
-from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, ExportSpec, JobSpec, ScoreSpec, TrainSpec
+from detection_core.schemas.results import BenchmarkResult, EvaluateResult, ScoreResult, TrainResult
+from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, JobSpec, ScoreSpec, TrainSpec
 from webapp.accounts.models import User
 from webapp.artifacts.models import Artifact
 from webapp.artifacts.services import artifact_open, artifact_put
 from webapp.datasets.models import DatasetVersion
 from webapp.jobs.models import Job
 from webapp.jobs.services import job_bring, job_brought
-from webapp.results.models import Checkpoint, ExportedModel
+from webapp.jobs.services.create import spec_checked
+from webapp.results.models import ExportedModel
 from webapp.results.services import job_record
 
 LONGEST_LICENCE = 50
-LONGEST_HASH = 64
 AGAIN = "then send this bundle again"
 
 
 def bundle_import(*, artifact: Artifact, user: User) -> Job:
-    """Take a stored bundle over: its job as succeeded, its files as artifacts, its numbers as rows.
+    """Take a bundle over that was uploaded before. Raises InvalidInput as `bundle_take`; the upload stays."""
+    with artifact_open(artifact) as source:
+        return bundle_take(source=source, name=artifact.name, user=user)
 
-    The same bundle gives the same job, however often it comes.
+
+def bundle_take(*, source: IO[bytes], name: str, user: User) -> Job:
+    """Take a bundle over: its job as succeeded, it and its files as artifacts, its numbers as rows.
+
+    The same bundle gives the same job, however often it comes. Everything is checked before anything is stored.
 
     Raises:
         InvalidInput: the bundle is not as it must be, or what it names is not on this site; nothing stays of it.
     """
-    with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="bundle-") as name:
-        folder = Path(name)
-        with artifact_open(artifact) as source, (folder / "bundle.tar").open("wb") as target:
+    with tempfile.TemporaryDirectory(dir=settings.FILE_UPLOAD_TEMP_DIR, prefix="bundle-") as temporary:
+        whole, entries = Path(temporary) / "bundle.tar", Path(temporary) / "entries"
+        entries.mkdir()
+        with whole.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
-        (folder / "entries").mkdir()
-        bundle = read_bundle(folder / "bundle.tar", folder / "entries", max_bytes=settings.UPLOAD_MAX_BYTES)
+        bundle = read_bundle(whole, entries, max_bytes=settings.UPLOAD_MAX_BYTES)
         key = f"bundle:{bundle.index.key}"
         if earlier := job_brought(key=key):
             return earlier
         spec, title = _at_home(bundle)
+        spec = spec_checked(spec, {})
         _columns_fit(bundle)
-        outputs = {role: _stored(role, bundle, user) for role in bundle.outputs} | {"bundle": artifact}
+        outputs = {role: _stored(role, bundle, user) for role in bundle.outputs}
+        outputs["bundle"] = artifact_put(path=whole, kind="upload", name=name[:200], user=user)
     try:
         with transaction.atomic():
             told: dict[str, Any] = {"spec": spec, "result": bundle.result, "events": bundle.events, "origin": bundle.machine}
@@ -77,8 +85,6 @@ def _at_home(bundle: Bundle) -> tuple[JobSpec, str]:
     spec, result = bundle.spec, bundle.result
     if isinstance(spec, EvaluateSpec | BenchmarkSpec) and isinstance(result, EvaluateResult | BenchmarkResult):
         return _measurement(spec, result)
-    if isinstance(spec, ExportSpec) and isinstance(result, ExportResult):
-        return _export(spec, result)
     if isinstance(spec, TrainSpec) and isinstance(result, TrainResult):
         return _training(spec, result)
     assert isinstance(spec, ScoreSpec) and isinstance(result, ScoreResult)  # read_bundle takes no other kind
@@ -89,28 +95,18 @@ def _measurement(spec: EvaluateSpec | BenchmarkSpec, result: EvaluateResult | Be
     known = ExportedModel.objects.filter(artifact_id=result.artifact_sha256).select_related("artifact").first()
     if known is None:
         what = f"the model file {result.manifest.model} (sha256 {result.artifact_sha256[:12]}…)"
-        remedy = "send the bundle of the training or the export that made it, or import the model"
-        raise InvalidInput(f"{what} is not on this site; {remedy} first, {AGAIN}")
+        remedy = "a checkpoint comes with the bundle of its training, any other file has to be one that was exported or imported here"
+        raise InvalidInput(f"{what} is not on this site; {remedy}: measure that one, {AGAIN}")
     manifest = Manifest.parse(known.manifest)
-    for name in ("model", "family", "dtype", "classes", "input"):
+    for name in Manifest.model_fields:
         if getattr(manifest, name) != getattr(result.manifest, name):
             raise InvalidInput(f"the bundle tells another '{name}' of the model file than the file itself does; run the job again")
     version = _version(spec.dataset, result.dataset_sha256, split=spec.split)
+    if isinstance(result, EvaluateResult):
+        _whole_split(version, spec.split, result.images)
     artifact = InputFile(sha256=known.artifact_id, name=known.artifact.name)
     title = f"{known.model} · {version} · {spec.backend}"
     return spec.model_copy(update={"artifact": artifact, "dataset": _file(version)}), title
-
-
-def _export(spec: ExportSpec, result: ExportResult) -> tuple[JobSpec, str]:
-    parent = result.manifest.parent_sha256 or ""
-    known = Checkpoint.objects.filter(artifact_id=parent).select_related("artifact").order_by("id").first()
-    if known is None or spec.checkpoint.sha256 not in (None, parent):
-        what = f"the checkpoint that was exported (sha256 {parent[:12]}…)"
-        raise InvalidInput(f"{what} is not on this site; send the bundle of its training first, {AGAIN}")
-    if (result.manifest.model, result.manifest.family) != (known.model, known.family):
-        raise InvalidInput(f"the bundle calls the model {result.manifest.model}, its checkpoint is of {known.model}; run the job again")
-    checkpoint = InputFile(sha256=parent, name=known.artifact.name)
-    return spec.model_copy(update={"checkpoint": checkpoint}), known.model
 
 
 def _training(spec: TrainSpec, result: TrainResult) -> tuple[JobSpec, str]:
@@ -131,6 +127,7 @@ def _score(spec: ScoreSpec, result: ScoreResult) -> tuple[JobSpec, str]:
     else:
         assert spec.dataset is not None  # the schema has one of the two
         version = _version(spec.dataset, result.dataset_sha256 or "", split=spec.split)
+        _whole_split(version, spec.split, result.images)
         truth, of = {"dataset": _file(version)}, str(version)
     return spec.model_copy(update={"predictions": predictions, **truth}), f"{spec.name or spec.predictions.name} · {of}"
 
@@ -155,16 +152,18 @@ def _version(file: InputFile, content_hash: str, *, split: str) -> DatasetVersio
     return version
 
 
+def _whole_split(version: DatasetVersion, split: str, images: int) -> None:
+    there = version.splits[split]["images"]
+    if images != there:
+        raise InvalidInput(f"the result is of {images:,} images, and {version} has {there:,} in {split}; run the job on the whole split")
+
+
 def _file(version: DatasetVersion) -> InputFile:
     return InputFile(sha256=version.artifact_id, name=f"{version}.tar")
 
 
 def _columns_fit(bundle: Bundle) -> None:
     """Refuse what no column holds; our own jobs never tell such a thing."""
-    environment, manifest = getattr(bundle.result, "environment", None), getattr(bundle.result, "manifest", None)
-    if environment is not None and not 0 < len(environment.stable_hash) <= LONGEST_HASH:
-        raise InvalidInput(
-            f"the bundle's environment has a stable_hash that is no hash of at most {LONGEST_HASH} digits; run the job again"
-        )
+    manifest = getattr(bundle.result, "manifest", None)
     if manifest is not None and len(manifest.licence) > LONGEST_LICENCE:
         raise InvalidInput(f"the bundle's manifest has a licence of more than {LONGEST_LICENCE} letters; name it shortly")

@@ -81,7 +81,10 @@ class Page:
 
 @dataclass(frozen=True)
 class FrontGroup:
-    """Results that may share a front: one data set version and split, one machine and thread count, one protocol."""
+    """Results that may share a front: one data set version and split, one machine and thread count, one protocol.
+
+    `ap_origin` names the machine that told the AP, where the latency was measured here and the AP came in as a bundle.
+    """
 
     key: str
     dataset: str
@@ -91,12 +94,15 @@ class FrontGroup:
     scenario: str
     duration: str
     results: int
+    ap_origin: str = ""
 
     @property
     def title(self) -> str:
         """Name the group in words."""
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return f"{self.dataset} {self.split} · {self.environment} · {threads} · {self.duration}"
+        return f"{self.dataset} {self.split} · {self.environment} · {threads} · {self.duration}" + (
+            f" · AP offline, measured on {self.ap_origin}" if self.ap_origin else ""
+        )
 
 
 def _uuid(text: str) -> UUID | None:
@@ -163,6 +169,7 @@ def front_groups(filters: BoardFilters | None = None) -> list[FrontGroup]:
             dataset=Max("dataset_version__dataset__name"),
             number=Max("dataset_version__number"),
             environment=Max("environment__title"),
+            ap_origin=Max("evaluation__job__origin", filter=Q(latency__job__origin="")),
         )
         .order_by("-newest")[:100]
     )
@@ -176,6 +183,7 @@ def front_groups(filters: BoardFilters | None = None) -> list[FrontGroup]:
             scenario=row["scenario"],
             duration=row["duration"],
             results=row["results"],
+            ap_origin=row["ap_origin"] or "",
         )
         for row in rows
     ]

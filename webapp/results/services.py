@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from django.db import connection, transaction
 
 from detection_core.frontier import pareto_front
+from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.manifest import Manifest
 from detection_core.schemas.results import (
     BenchmarkResult,
@@ -63,7 +64,7 @@ def _record_probe(job: Job, result: ProbeResult, outputs: Outputs) -> None:
 
 
 def _record_training(job: Job, result: TrainResult, outputs: Outputs) -> None:
-    environment_record(record=result.environment)
+    environment_record(record=result.environment, origin=job.origin)
     version = _dataset_version(result.dataset_sha256)
     for role, found in (("best", result.best), ("last", result.last)):
         artifact = outputs[f"checkpoint_{role}"]
@@ -125,8 +126,17 @@ def _exported_model(artifact: Artifact, manifest: Manifest, checkpoint: Checkpoi
 
 
 def _measured_model(sha256: str, manifest: Manifest) -> ExportedModel:
-    """Return the measured file, its row held to the end of the transaction: of two measurements that end at once one sees the other."""
+    """Return the measured file, its row held to the end of the transaction: of two measurements that end at once one sees the other.
+
+    Raises:
+        InvalidInput: the measurement tells of another model than the file is known for.
+    """
     exported = _exported_model(Artifact.objects.get(sha256=sha256), manifest, None, difference=None)
+    if Manifest.parse(exported.manifest) != manifest:
+        raise InvalidInput(
+            f"the measurement tells another manifest than the one that {exported} ({sha256[:12]}…) is stored with; "
+            "measure the stored file itself"
+        )
     return ExportedModel.objects.select_for_update(no_key=True).get(pk=exported.pk)
 
 
@@ -147,7 +157,7 @@ def _conditions(job: Job, result: EvaluateResult | BenchmarkResult) -> dict[str,
         "backend": result.backend,
         "dataset_version": _measured_version(job, result.dataset_sha256),
         "split": result.split,
-        "environment": environment_record(record=result.environment),
+        "environment": environment_record(record=result.environment, origin=job.origin),
         "protocol": result.protocol,
         "result": result.to_dict(),
     }
@@ -161,12 +171,16 @@ def _record_evaluation(job: Job, result: EvaluateResult, outputs: Outputs) -> No
         ap50=result.metrics.ap50,
         detections=outputs.get("detections"),
     )
-    waiting = Result.objects.filter(**_pair_key(evaluation), evaluation=None).select_related("latency", "environment").order_by("group_key")
-    paired = [row for row in waiting if _may_pair(evaluation, row.latency)]
-    if not paired:
-        _result_write(Result(), evaluation, None)
+    timed = Result.objects.filter(**_pair_key(evaluation), latency__isnull=False).select_related("latency__job", "evaluation__job")
+    paired = [row for row in timed if _may_pair(evaluation, row.latency) and _takes_place(evaluation, row)]
+    replaced = {row.evaluation for row in paired if row.evaluation is not None}
+    groups = set() if paired else _result_write(Result(), evaluation, None)
     for row in paired:
-        _result_write(row, evaluation, row.latency)
+        groups |= _result_write(row, evaluation, row.latency)
+    for former in replaced:
+        if not former.pairs.exists():
+            groups |= _result_write(Result(), former, None)
+    _fronts_refresh(groups)
 
 
 def _record_latency(job: Job, result: BenchmarkResult, outputs: Outputs) -> None:
@@ -188,7 +202,7 @@ def _record_latency(job: Job, result: BenchmarkResult, outputs: Outputs) -> None
     candidates = sorted(newest, key=lambda found: (found.job.origin != job.origin, found.environment_id != latency.environment_id))
     evaluation = next((found for found in candidates if _may_pair(found, latency)), None)
     alone = Result.objects.filter(evaluation=evaluation, latency=None).first() if evaluation else None
-    _result_write(alone or Result(), evaluation, latency)
+    _fronts_refresh(_result_write(alone or Result(), evaluation, latency))
 
 
 def _pair_key(measurement: Evaluation | LatencyMeasurement) -> dict[str, Any]:
@@ -207,7 +221,17 @@ def _may_pair(evaluation: Evaluation, latency: LatencyMeasurement | None) -> boo
     return evaluation.exported_model.dtype == "fp32" or evaluation.environment_id == latency.environment_id
 
 
-def _result_write(row: Result, evaluation: Evaluation | None, latency: LatencyMeasurement | None) -> None:
+def _takes_place(evaluation: Evaluation, row: Result) -> bool:
+    """Say whether an evaluation belongs into the row of a measurement: there is none yet, or only one that came from elsewhere than the
+    measurement, as this one does not. A newer one of the same origin changes nothing."""
+    assert row.latency is not None
+    ours = row.latency.job.origin
+    return row.evaluation is None or (row.evaluation.job.origin != ours and evaluation.job.origin == ours)
+
+
+def _result_write(row: Result, evaluation: Evaluation | None, latency: LatencyMeasurement | None) -> set[str]:
+    """Write a pair, or one of the two alone. Returns the groups whose fronts that may change."""
+    former = {row.group_key} - {""}
     known = latency or evaluation
     assert known is not None
     exported = known.exported_model
@@ -237,9 +261,15 @@ def _result_write(row: Result, evaluation: Evaluation | None, latency: LatencyMe
     row.origin = _origin(evaluation, latency)
     row.complete = evaluation is not None and latency is not None and evaluation.ap is not None
     row.selection_split = known.split in ("train", "val")
-    row.group_key = _group_key(known, latency)
+    row.group_key = _group_key(known, evaluation, latency)
     row.save()
-    front_refresh(group_key=row.group_key)
+    return former | {row.group_key}
+
+
+def _fronts_refresh(groups: Iterable[str]) -> None:
+    """Compute fronts anew, in one order everywhere, so that nobody waits in a ring."""
+    for group_key in sorted(groups):
+        front_refresh(group_key=group_key)
 
 
 def _card_columns(evaluation: Evaluation | None) -> tuple[float | None, float | None, float | None]:
@@ -264,8 +294,9 @@ def _origin(evaluation: Evaluation | None, latency: LatencyMeasurement | None) -
     return "; ".join(dict.fromkeys(origins))[:200]
 
 
-def _group_key(known: Evaluation | LatencyMeasurement, latency: LatencyMeasurement | None) -> str:
-    conditions = [
+def _group_key(known: Evaluation | LatencyMeasurement, evaluation: Evaluation | None, latency: LatencyMeasurement | None) -> str:
+    """Hash what must be equal within a front. An AP that was told from elsewhere stands on no front of numbers that were measured here."""
+    conditions: list[Any] = [
         known.dataset_version.content_hash,
         known.split,
         known.environment.stable_hash,
@@ -273,6 +304,8 @@ def _group_key(known: Evaluation | LatencyMeasurement, latency: LatencyMeasureme
         [latency.scenario, latency.batch, latency.duration, latency.protocol.get("version")] if latency else None,
         known.protocol.get("score_thresh"),
     ]
+    if evaluation is not None and evaluation.job.origin and not known.job.origin:
+        conditions.append(evaluation.job.origin)
     return hashlib.sha256(json.dumps(conditions).encode()).hexdigest()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from detection_core.assignment.layouts import layout
-from detection_core.assignment.points import match_grid, match_points, match_surrounding
+from detection_core.assignment.points import match_points, match_surrounding
 from detection_core.catalogue.detectors import DETECTORS
-from tests.detection_core.assignment.makers import drawn_truth, truth_of
+from tests.detection_core.assignment.makers import truth_of
 
 FCOS = layout(DETECTORS["fcos_resnet10_fpn"], height=256, width=256)
 
@@ -36,25 +36,6 @@ def test_an_object_between_the_points_is_not_reached():
     assert found.negatives.sum() == sum(level.count for level in FCOS)
 
 
-def test_a_grid_gives_each_cell_one_object():
-    truth = truth_of([[0, 0, 20, 20], [4, 4, 30, 30], [100, 100, 120, 120], [0, 0, 20, 20], [246, 246, 256, 256]], [0, 0, 0, 1, 1], 2)
-    found = match_grid(truth, height=256, width=256, rows=7, columns=7)
-    assert found.owned[:, 0].tolist() == [1, 0, 1, 1, 1]
-    assert (found.positives.tolist(), found.negatives.tolist()) == ([4], [2 * 49 - 4])
-    assert found.reached.all()
-
-
-def test_a_grid_loses_what_shares_a_cell_by_brute_force():
-    truth = drawn_truth(seed=3, images=9, most=40)
-    found = match_grid(truth, height=256, width=256, rows=5, columns=8)
-    taken, expected = set(), []
-    for image, (x1, y1, x2, y2) in zip(truth.image, truth.boxes.astype(float), strict=True):
-        cell = (int(image), int((x1 + x2) / 2 / 32), int((y1 + y2) / 2 / 51.2))
-        expected.append(cell not in taken)
-        taken.add(cell)
-    assert found.owned[:, 0].tolist() == [int(kept) for kept in expected]
-
-
 def test_four_points_surround_a_middle_and_those_outside_the_grid_do_not_count():
     level = layout(DETECTORS["fastestdet"], height=352, width=352)[0]
     found = match_surrounding(level, truth_of([[40, 40, 60, 60], [340, 340, 352, 352]]))
@@ -66,5 +47,5 @@ def test_four_points_surround_a_middle_and_those_outside_the_grid_do_not_count()
 def test_nothing_to_assign_is_no_error():
     empty = truth_of(np.zeros((0, 4)), images=2)
     level = layout(DETECTORS["fastestdet"], height=352, width=352)[0]
-    for found in (match_points(FCOS, empty), match_surrounding(level, empty), match_grid(empty, height=64, width=64, rows=2, columns=2)):
+    for found in (match_points(FCOS, empty), match_surrounding(level, empty)):
         assert found.positives.sum() == 0 and found.negatives.sum() > 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from detection_core.backends.pipeline import DetectionPipeline
 from detection_core.build import adapter_from_manifest, read_manifest
 from detection_core.catalogue.layouts import LAYOUTS
-from detection_core.models.foreign import fit_outputs
+from detection_core.models.foreign import YoloxAdapter, fit_outputs
 from detection_core.operations.context import JobContext
 from detection_core.operations.import_model import run
 from detection_core.schemas.base import InvalidInput
@@ -202,3 +203,40 @@ def test_boxes_in_parts_of_the_image_are_not_taken_for_pixels():
     outputs["output0"][0, :4] /= SIDE
     with pytest.raises(InvalidInput, match="tells boxes in parts of the image"):
         fit_outputs("anchor_free", outputs, classes=2, policy=POLICY)
+
+
+def test_finished_detections_in_parts_of_the_image_are_not_taken_for_pixels():
+    outputs = end_to_end_outputs()
+    outputs["detections"][0, :, :4] /= SIDE
+    with pytest.raises(InvalidInput, match="tells boxes in parts of the image; layout end_to_end wants input pixels"):
+        fit_outputs("end_to_end", outputs, classes=2, policy=POLICY)
+
+
+def test_a_file_that_finds_nothing_on_the_generated_picture_tells_no_boxes_in_parts_of_it():
+    outputs = end_to_end_outputs()
+    outputs["detections"][0, :, :4] = 0
+    fit_outputs("end_to_end", outputs, classes=2, policy=POLICY)
+    fit_outputs("end_to_end", {"detections": np.zeros((1, 0, 6), dtype=np.float32)}, classes=2, policy=POLICY)
+
+
+def test_yolox_that_was_exported_with_its_decoding_is_refused_with_the_remedy():
+    outputs = yolox_outputs()
+    adapter = YoloxAdapter(name="y", classes=("a", "b"), input=POLICY)
+    raw = torch.from_numpy(outputs["output"])
+    _, decode = adapter.read((raw[0],))
+    boxes = decode(torch.arange(raw.shape[1]))
+    outputs["output"][0, :, :2] = ((boxes[:, :2] + boxes[:, 2:]) / 2).numpy()
+    outputs["output"][0, :, 2:4] = (boxes[:, 2:] - boxes[:, :2]).numpy()
+    with pytest.raises(InvalidInput, match=r"tells finished boxes, .*; export the model again without --decode_in_inference"):
+        fit_outputs("yolox", outputs, classes=2, policy=POLICY)
+
+
+def test_yolox_with_a_few_wild_places_is_taken():
+    outputs = yolox_outputs()
+    outputs["output"][0, :40, 2:4] = -30.0
+    fit_outputs("yolox", outputs, classes=2, policy=POLICY)
+
+
+def test_only_finished_detections_are_called_a_set(imported):
+    stages = {layout: read_manifest(imported(constant_graph(OUTPUTS[layout]()), layout)).stages for layout in OUTPUTS}
+    assert stages == dict.fromkeys(OUTPUTS, "one") | {"end_to_end": "set"}

@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ import pytest
 from detection_core.__main__ import main
 from detection_core.operations import bundle as bundles
 from detection_core.operations.bundle import read_bundle, write_bundle
+from detection_core.schemas.accuracy import Bootstrap
+from detection_core.schemas.accuracy_files import check_file
 from detection_core.schemas.base import InvalidInput
 from tests.bundles import bundle, evaluation, job_folder, latency, sha, training
 
@@ -162,6 +165,27 @@ def _respec(folder: Path, **changes: Any) -> None:
     (folder / "spec.json").write_text(json.dumps(spec | changes))
 
 
+def exported() -> tuple[dict, dict, dict[str, tuple[str, bytes]]]:
+    """What an export elsewhere leaves."""
+    _, told = evaluation()
+    same = {name: told[name] for name in ("manifest", "environment")}
+    result = {"kind": "export", "path": "model.onnx", "sha256": sha(b"any bytes"), "max_abs_difference": 0.0, **same}
+    return {"kind": "export", "checkpoint": {"sha256": "c" * 64}}, result, {"model.onnx": ("exported_model", b"any bytes")}
+
+
+def test_an_export_is_neither_packed_nor_read_and_the_refusal_says_what_to_do_instead(packed, place, tmp_path):
+    remedy = "bring the training's bundle and queue the export on the site"
+    spec, result, files = exported()
+    with pytest.raises(InvalidInput, match=remedy):
+        bundle(tmp_path / "export", spec, result, files)
+    folder = tmp_path / "export"
+    entries = [(name, (folder / name).read_bytes()) for name in ("spec.json", "result.json", "events.jsonl")]
+    entries = listed([entries_of(packed)[0], *entries, ("files/model.onnx", b"any bytes")])
+    path = write_tar(tmp_path / "hostile.tar", _index(entries, kind="export"))
+    with pytest.raises(InvalidInput, match=remedy):
+        read_bundle(path, place)
+
+
 def _renamed(entries: Entries, name: str) -> Entries:
     return listed([(name if entry.startswith("files/") else entry, content) for entry, content in entries])
 
@@ -270,10 +294,48 @@ def test_a_packed_output_that_unpacks_to_too_much_is_refused(tmp_path, place, mo
         read_bundle(bundle(tmp_path / "job", *evaluation(), trap), place)
 
 
-def test_a_latency_of_nothing_is_refused(tmp_path, place):
+@pytest.mark.parametrize("part", ["latency_ms", "forward"])
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"p50": -3.0}, "percentiles out of order"),
+        ({"p50": 8.0 - 1e-6, "min": 8.0}, "percentiles out of order"),
+        ({"min": -1.0}, "negative"),
+        ({"p90": 20.0}, "percentiles out of order"),
+        ({"p99": 9.5}, "percentiles out of order"),
+        ({"max": 9.0}, "percentiles out of order"),
+        ({"mean": 30.0}, "a mean outside"),
+        ({"sd": -0.1}, "a negative deviation"),
+        ({"p50_ci": [9.2, 8.9]}, "an interval whose low end"),
+    ],
+)
+def test_latencies_that_no_list_of_samples_has_are_refused_by_name(tmp_path, part, change, sentence):
     spec, result = latency()
-    result["latency_ms"]["min"] = 0.0
-    with pytest.raises(InvalidInput, match="latencies that cannot be"):
+    (result["latency_ms"] if part == "latency_ms" else result["stages_ms"][part]).update(change)
+    with pytest.raises(InvalidInput, match=rf"the result's {part} holds latencies that cannot be \(.*{sentence}"):
+        bundle(tmp_path / "job", spec, result)
+
+
+def test_an_interval_without_an_end_is_refused(tmp_path):
+    spec, result = latency()
+    result["latency_ms"]["p95_ci"] = [9.0, float("inf")]
+    with pytest.raises(InvalidInput, match=r"field 'latency_ms\.p95_ci\.1': input should be a finite number"):
+        bundle(tmp_path / "job", spec, result)
+
+
+def test_a_median_of_nothing_is_refused_and_a_stage_that_took_none_is_taken(tmp_path):
+    spec, result = latency()
+    result["stages_ms"]["postprocess"] = dict.fromkeys(result["latency_ms"], 0.0) | {"p50_ci": None, "p95_ci": None}
+    bundle(tmp_path / "job", spec, result)
+    result["latency_ms"].update(min=0.0, p50=0.0)
+    with pytest.raises(InvalidInput, match="a median of nothing"):
+        bundle(tmp_path / "job", spec, result)
+
+
+def test_a_rate_that_does_not_follow_from_the_mean_is_refused(tmp_path):
+    spec, result = latency()
+    result["fps"] *= 1.02
+    with pytest.raises(InvalidInput, match=r"the result's fps is .*, and its mean latency gives"):
         bundle(tmp_path / "job", spec, result)
 
 
@@ -286,6 +348,35 @@ def test_the_command_packs_a_folder(tmp_path, capfd):
     assert hashlib.sha256((tmp_path / "b.tar").read_bytes()).hexdigest()
 
 
+@pytest.mark.parametrize(("images", "seen"), [(72, 71), (72, 200), (500, 200), (501, 501), (501, 0)])
+def test_an_audit_of_other_images_than_the_rule_asks_for_is_refused(tmp_path, images, seen):
+    spec, result = evaluation()
+    result = {**result, "images": images, "audit": {**result["audit"], "images": seen}}
+    with pytest.raises(InvalidInput, match=f"audit saw {seen} images, and of {images} it has to see {200 if images > 500 else images}"):
+        bundle(tmp_path / "job", spec, result)
+
+
+@pytest.mark.parametrize(("images", "seen"), [(500, 500), (501, 200), (5000, 200)])
+def test_an_audit_by_the_rule_is_taken_even_where_it_differs(tmp_path, images, seen):
+    spec, result = evaluation()
+    bundle(tmp_path / "job", spec, {**result, "images": images, "audit": {**result["audit"], "images": seen, "max_abs_difference": 0.2}})
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        ([[1, 0], [0, 1]], "2 classes need 3 rows of 3 counts"),
+        ([[1, 0, 0], [0, 1, 0], [0, 0]], "2 classes need 3 rows of 3 counts"),
+        ([], "2 classes need 3 rows of 3 counts"),
+        ([[1, 0, 0], [0, -1, 0], [0, 0, 0]], "greater than or equal to 0"),
+    ],
+)
+def test_a_confusion_that_is_not_one_of_its_classes_is_refused(tmp_path, counts, sentence):
+    spec, result = evaluation()
+    with pytest.raises(InvalidInput, match=sentence):
+        bundle(tmp_path / "job", spec, {**result, "accuracy": {"confusion": {"classes": ["crop", "weed"], "counts": counts}}})
+
+
 def test_bundles_need_no_numerical_library():
     code = (
         "import sys; from detection_core.operations import bundle; "
@@ -295,6 +386,15 @@ def test_bundles_need_no_numerical_library():
 
 
 # the files that pages read
+
+
+BOOTSTRAP = {"draws": 2, "seed": 0, "unit": "image", "units": 1, "key": "b" * 64, "intervals": {"ap": {"low": 0.4, "high": 0.6}}}
+
+
+def resampled() -> tuple[dict, dict]:
+    """An evaluation whose intervals are of the draws of `page_files`."""
+    spec, result = evaluation()
+    return spec, {**result, "accuracy": {"bootstrap": BOOTSTRAP}}
 
 
 def page_files(tmp_path: Path) -> dict[str, tuple[str, bytes]]:
@@ -310,7 +410,7 @@ def page_files(tmp_path: Path) -> dict[str, tuple[str, bytes]]:
         "annotations": [{**box, "id": 1, "area": 1200, "iscrowd": 0}],
     }
     table = detection_table([{**box, "score": 0.5}])
-    write_curves(tmp_path / "c.gz", truth, table, draws={"ap": [0.5, None]}, bootstrap=None)
+    write_curves(tmp_path / "c.gz", truth, table, draws={"ap": [0.5, None]}, bootstrap=Bootstrap.parse(BOOTSTRAP))
     write_examples(tmp_path / "e.gz", truth, table, groups={}, score_thresh=0.3)
     return {
         "curves.json.gz": ("curves", (tmp_path / "c.gz").read_bytes()),
@@ -319,7 +419,7 @@ def page_files(tmp_path: Path) -> dict[str, tuple[str, bytes]]:
 
 
 def test_curves_and_examples_as_they_are_written_are_taken(tmp_path, place):
-    path = bundle(tmp_path / "job", *evaluation(), page_files(tmp_path))
+    path = bundle(tmp_path / "job", *resampled(), page_files(tmp_path))
     assert set(read_bundle(path, place).outputs) == {"curves", "examples"}
 
 
@@ -330,6 +430,11 @@ def test_curves_and_examples_as_they_are_written_are_taken(tmp_path, place):
         ("curves", lambda data: data.update(precision={"a": [0.5]})),
         ("curves", lambda data: data.update(version=2)),
         ("curves", lambda data: data["f1"]["f1"].append(0.1)),
+        ("curves", lambda data: data.update(draws={})),
+        ("curves", lambda data: data["draws"].update(ap50=[0.5, 0.5])),
+        ("curves", lambda data: data["draws"]["ap"].append(0.5)),
+        ("curves", lambda data: data.update(bootstrap_key="c" * 64)),
+        ("curves", lambda data: data.update(bootstrap_key=None)),
         ("examples", lambda data: data.update(classes=[])),
         ("examples", lambda data: data["images"][0]["detections"][0].update(truth=7)),
         ("examples", lambda data: data["images"][0]["detections"][0].update(box=[1, 2, 3])),
@@ -344,4 +449,57 @@ def test_curves_and_examples_of_another_shape_are_refused(tmp_path, place, role,
     change(data)
     files[name] = (role, gzip.compress(json.dumps(data).encode()))
     with pytest.raises(InvalidInput, match=rf"'{name}' (is no|holds|points)"):
-        read_bundle(bundle(tmp_path / "job", *evaluation(), files), place)
+        read_bundle(bundle(tmp_path / "job", *resampled(), files), place)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b'{"images": [',
+        b'{"images": [{]}',
+        b'{"images": [1]}',
+        b'{"images": [' + b"[" * 100_000,
+        b'{"version": 1, "images": []}',
+        b'{"version": 1, "images": []',
+    ],
+)
+def test_a_file_of_examples_that_is_no_such_file_is_refused(text):
+    with pytest.raises(InvalidInput, match=r"'e.json.gz' is no examples file.*; run the job again"):
+        check_file("examples", text, name="e.json.gz", bootstrap=None)
+
+
+def test_images_in_another_place_than_where_they_are_read_are_refused(tmp_path):
+    whole = json.loads(gzip.decompress(page_files(tmp_path)["examples.json.gz"][1]))
+    check_file("examples", json.dumps(whole).encode(), name="e", bootstrap=None)
+    hidden = {"inner": {"images": []}, **whole}
+    with pytest.raises(InvalidInput, match="'e' is no examples file: examples: field 'images': list should have at most 0"):
+        check_file("examples", json.dumps(hidden).encode(), name="e", bootstrap=None)
+
+
+def test_a_wrong_image_is_named_by_its_number(tmp_path):
+    whole = json.loads(gzip.decompress(page_files(tmp_path)["examples.json.gz"][1]))
+    whole["images"].append({**whole["images"][0], "id": "x"})
+    with pytest.raises(InvalidInput, match=r"'e' is no examples file: images\.1: field 'id'"):
+        check_file("examples", json.dumps(whole).encode(), name="e", bootstrap=None)
+
+
+def test_examples_are_checked_image_by_image(tmp_path):
+    whole = json.loads(gzip.decompress(page_files(tmp_path)["examples.json.gz"][1]))
+    image = whole["images"][0]
+    box = {**image["detections"][0], "truth": None}
+    whole["images"] = [{**image, "id": number, "detections": [box] * 100} for number in range(400)]
+    text = json.dumps(whole).encode()
+    del whole
+    tracemalloc.start()
+    check_file("examples", text, name="e", bootstrap=None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * len(text)
+
+
+def test_draws_without_intervals_in_the_result_are_refused(tmp_path, place):
+    with pytest.raises(InvalidInput, match="holds other draws than the result's intervals were made of"):
+        read_bundle(bundle(tmp_path / "job", *evaluation(), page_files(tmp_path)), place)

@@ -291,6 +291,15 @@ def test_weights_of_fastestdet_become_a_checkpoint_under_a_name_of_its_own(job, 
         assert torch.equal(model.state_dict()[ours], given[theirs])
 
 
+def test_weights_of_half_precision_become_a_checkpoint_of_full_precision(job, tmp_path, weights):
+    torch.save(
+        {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in upstream_weights().items()}, weights.file.ref
+    )
+    run(weights, job)
+    _, model, manifest = load_checkpoint(job.out / "model.safetensors")
+    assert manifest.dtype == "fp32" and {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
 def test_the_graph_of_fastestdet_and_its_checkpoint_are_one_family(job, tmp_path):
     result = import_graph(constant_graph(fastestdet_outputs()), job, tmp_path, layout="fastestdet", name="fastestdet")
     assert (result.manifest.model, result.manifest.family, result.manifest.outputs) == ("fastestdet", "fastestdet", ("758",))
@@ -336,6 +345,18 @@ def test_a_training_starts_from_imported_weights_and_makes_the_head_for_other_cl
         (lambda tensors: tensors.update(extra=torch.zeros(1)), {}, "they hold extra, which FastestDet has not"),
         (lambda tensors: tensors.update({"SPP.S1.0.weight": torch.zeros(2)}), {}, "neck.branches.0.0.weight is [2] where [96, 1, 5, 5]"),
         (lambda tensors: tensors.update({"SPP.S1.0.weight": torch.full((96, 1, 5, 5), torch.nan)}), {}, "finite"),
+        (
+            lambda tensors: tensors.update({"SPP.S1.0.weight": torch.zeros(1).expand(96, 1, 5, 5)}),
+            {},
+            "is no plain tensor with a number for",
+        ),
+        (lambda tensors: tensors.update({"SPP.S1.0.weight": torch.zeros(96, 1, 5, 5).to_sparse()}), {}, "is no plain tensor with a number"),
+        (
+            lambda tensors: tensors.update({"SPP.S1.0.weight": torch.zeros(1).half().expand(1 << 40)}),
+            {},
+            "is [1099511627776] where [96, 1,",
+        ),
+        (lambda tensors: tensors.update(extra=torch.zeros(1).half().expand(1 << 40)), {}, "they hold extra, which FastestDet has not"),
         (lambda tensors: None, {"input_height": 100}, "sides are multiples of 32"),
     ],
 )

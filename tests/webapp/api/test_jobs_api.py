@@ -9,7 +9,7 @@ from django.test import Client
 
 from tests.factories import make_artifact, make_dataset_version, make_job
 from webapp.accounts.services import token_create, token_revoke
-from webapp.jobs.models import Job, Suite
+from webapp.jobs.models import Job, JobOutput, Suite
 
 pytestmark = pytest.mark.django_db
 
@@ -103,6 +103,23 @@ def test_a_pipeline_with_an_unknown_model_queues_nothing(client, bearer):
     answer = post(client, "/suites", body, **bearer)
     assert answer.status_code == 422
     assert not Job.objects.exists() and not Suite.objects.exists()
+
+
+def test_a_pipeline_of_one_model_may_start_from_a_checkpoint_of_its_family(client, bearer):
+    version, artifact = make_dataset_version(), make_artifact("checkpoint_best", "model.safetensors")
+    job = make_job("import_model", result={"manifest": {"model": "drone", "family": "fastestdet"}})
+    JobOutput.objects.create(job=job, role="checkpoint_best", name="model.safetensors", artifact=artifact)
+    body = {"models": ["fastestdet"], "dataset_sha256": version.artifact_id, "minutes": 1, "weights_sha256": artifact.sha256}
+    assert post(client, "/suites", body, **bearer).status_code == 201
+    assert Job.objects.get(kind="train").spec["weights"]["sha256"] == artifact.sha256
+    refused = {
+        "what one model starts from; give one model": {"models": ["fastestdet", "ssd_resnet10"]},
+        "and ssd_resnet10 is of ssd; choose a checkpoint of the same family": {"models": ["ssd_resnet10"]},
+        "no checkpoint on this site has the sha256 0000": {"weights_sha256": "0" * 64},
+    }
+    for words, changes in refused.items():
+        answer = post(client, "/suites", body | changes, **bearer)
+        assert answer.status_code == 422 and words in str(answer.json()), answer.json()
 
 
 def test_a_queued_job_is_cancelled_and_retried(client, bearer):

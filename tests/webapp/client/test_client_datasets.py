@@ -35,6 +35,9 @@ class Site:
             return httpx.Response(201, json={"sha256": "a" * 64, "size": 3, "name": "weeds.tar"})
         if path == "/datasets":
             return httpx.Response(200, json=[{"name": "weeds", "versions": self.versions, "url": "http://x/datasets/1"}])
+        if path == "/checkpoints/a1b2":
+            told = {"uuid": "a1b2", "role": "best", "model": "drone", "sha256": "c" * 64, "size": 3, "name": "drone.safetensors"}
+            return httpx.Response(200, json=told)
         if path.endswith("/freeze"):
             job = JOB if self.sent[-1][1]["edits"] else None
             return httpx.Response(200, json={"version": self.versions[0], "job": job})
@@ -113,6 +116,13 @@ def test_jobs_are_submitted_on_the_newest_frozen_version(run):
     site = Site(version(2, frozen=False), version(1))
     run(site, "submit", "--model", "ssd_resnet10", "--dataset", "weeds")
     assert site.sent[0][1]["dataset_sha256"] == "1" * 64
+
+
+@pytest.mark.parametrize(("named", "sha256"), [("a1b2", "c" * 64), ("d" * 64, "d" * 64)])
+def test_a_training_starts_from_a_checkpoint_named_by_id_or_by_hash(run, named, sha256):
+    site = Site(version(1))
+    run(site, "submit", "--model", "fastestdet", "--dataset", "weeds", "--weights", named)
+    assert site.sent[0][1]["weights_sha256"] == sha256
 
 
 def test_a_data_set_with_nothing_but_a_preview_is_refused_with_the_remedy():

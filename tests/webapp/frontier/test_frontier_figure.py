@@ -31,6 +31,16 @@ def test_one_trace_holds_one_family_and_backend():
     assert sorted(names) == ["FCOS, ONNX Runtime", "FCOS, PyTorch eager", "SSD, PyTorch eager"]
 
 
+def test_points_without_a_positive_median_are_left_out():
+    wrong = [_row(), _row(), _row()]
+    for row, p50 in zip(wrong, (None, 0.0, -3.0), strict=True):
+        row.p50_ms = p50
+    sound = _row()
+    drawn = [place for trace in frontier_figure([*wrong, sound], wrong, wrong)["data"] for place in trace.get("customdata", [])]
+    assert drawn == [f"/results/{sound.uuid}"]
+    assert not any(trace.get("customdata") for trace in frontier_figure(wrong, wrong, wrong)["data"])
+
+
 def test_the_front_is_a_staircase_through_its_points():
     front = [_row(p50_ms=5, ap=0.2, on_front=True), _row(p50_ms=20, ap=0.5, on_front=True)]
     line = _trace(frontier_figure(front, [], front), "front")

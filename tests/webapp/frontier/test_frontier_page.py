@@ -70,6 +70,15 @@ def test_points_carry_the_intervals_of_their_ap(client, db):
     assert "37.0–41.0" in _section(client.get("/"), "front")
 
 
+def test_a_stored_row_whose_median_has_no_place_on_a_logarithmic_axis_is_not_drawn_and_breaks_no_page(client, db):
+    row = make_result()
+    for p50 in (-3.0, 0.0, None):
+        type(row).objects.update(p50_ms=p50, on_front=True)
+        assert client.get("/").status_code == 200
+    sound = make_result()
+    assert _drawn(client.get("/")) == {f"/results/{sound.uuid}"}
+
+
 def test_chips_choose_the_group_that_matches(client, db):
     weeds = make_result(dataset_version=make_dataset_version("weeds", classes=("crop", "weed")))
     make_result()

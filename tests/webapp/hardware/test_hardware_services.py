@@ -60,5 +60,17 @@ def test_equal_machines_are_one_row_with_the_first_record():
     assert other.pk != first.pk and other.title == "another cpu, 2 cores"
 
 
+def test_a_record_that_came_in_from_elsewhere_is_never_the_row_of_a_machine_that_was_seen_here():
+    record = Record.parse(environment_fields())
+    told = environment_record(record=record, origin="cpu-lab: a cpu")
+    seen = environment_record(record=record)
+    assert told.pk != seen.pk and told.stable_hash != seen.stable_hash == record.stable_hash
+    assert (seen.title.endswith(", offline"), told.title.endswith(", offline")) == (False, True)
+    assert environment_record(record=record, origin="cpu-lab: a cpu") == told
+    assert environment_record(record=record, origin="another: a cpu") != told
+    long = environment_record(record=Record.parse(environment_fields("x" * 300)), origin="cpu-lab: a cpu")
+    assert len(long.title) == 200 and long.title.endswith(", offline")
+
+
 def test_living_since_is_a_lease_ago_by_the_clock_of_the_database():
     assert 18 < (timezone.now() - living_since()).total_seconds() < 25

@@ -8,11 +8,12 @@ from html import unescape
 
 import pytest
 
+from detection_core.assignment.report import ObjectCounts
 from tests.axe import violations
 from tests.factories import PASSWORD, make_dataset_version
 from tests.own_folders import own_folders
 from tests.page_factories import make_stored_dataset
-from webapp.jobs.assignment import split_of
+from webapp.jobs.assignment import shares, split_of
 from webapp.jobs.models import Job
 
 __all__ = ["own_folders"]
@@ -74,10 +75,11 @@ def test_the_numbers_of_the_panel_are_those_of_the_api_and_of_the_library(alice_
     answer = client.get("/api/v1/assignment", query).json()
     report = assignment_of(RETINANET, split_of(version.artifact_id, "train"), input_size=64)
     assert answer == json.loads(report.model_dump_json())
-    lost = f"{100 * report.lost_share:.1f}"
+    collided, unreached = (f"{100 * part / report.total.objects:.1f}" for part in (report.total.collided, report.total.unreached))
     unmatched = f"{100 * (report.unmatched_share or 0):.1f}"
     page = _panel(alice_client, version, models=[RETINANET]).content.decode()
-    assert f'data-label="Lost, %">{lost}<' in page
+    assert f'data-label="Lost to others, %">{collided}<' in page
+    assert f'data-label="No place near, %">{unreached}<' in page
     assert f'data-label="Under IoU 0.5, %">{unmatched}<' in page
     assert f'data-label="Positives an image">{report.positives_per_image:.1f}<' in page
 
@@ -248,3 +250,9 @@ def test_in_a_browser_the_panel_follows_the_form_and_anchors_are_fitted_by_keybo
     page.wait_for_url("**/suites/*")
     assert Job.objects.get(kind="train").spec["recipe"]["model_options"]["anchor_sizes"]
     context.close()
+
+
+def test_objects_that_lost_their_places_to_others_are_told_from_those_that_no_place_is_near():
+    counts = ObjectCounts(objects=8, collided=2, unreached=1, unmatched=None, unmatched_own=None, positives=9)
+    found = shares("all", counts)
+    assert (found.collided, found.unreached, found.lost) == ("25.0", "12.5", "37.5")

@@ -47,6 +47,9 @@ def text_of(response) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.content.decode()))
 
 
+WEIGHTS = b"PK\x03\x04 as torch.save begins"
+
+
 def bring(client, file_name: str = "YOLOX Nano.onnx", content: bytes = b"graph", *, headers: dict | None = None, **fields):
     form = {"file": SimpleUploadedFile(file_name, content), "layout": "yolox", "classes": "crop\nweed", "lane": "cpu"}
     return client.post("/models/import", form | fields, headers=headers or {})
@@ -119,7 +122,8 @@ def test_classes_can_be_those_of_a_data_set(alice_client):
     [
         ({"file": ""}, "Model file: This field is required."),
         ({"file_name": "model.pt"}, "'model.pt' is no model file; choose a file that ends in .onnx or .pth"),
-        ({"file_name": "yolox.pth"}, "PyTorch weights are taken of FastestDet only"),
+        ({"file_name": "yolox.pth", "content": WEIGHTS}, "PyTorch weights are taken of FastestDet only"),
+        ({"file_name": "yolox.onnx", "content": WEIGHTS}, "PyTorch weights are taken of FastestDet only"),
         ({"layout": "ssd"}, "Select a valid choice"),
         ({"classes": ""}, "give the class names, or choose the data set"),
         ({"classes_from": "yes"}, "give the class names, or choose the data set"),
@@ -155,7 +159,7 @@ def test_evaluation_and_latency_wait_for_the_import_in_one_go(alice_client):
     version = make_dataset_version("fields", classes=("crop", "weed", "tree"))
     answer = bring(alice_client, measure="on", dataset=str(version.uuid), split="val", duration="quick")
     suite = Suite.objects.get()
-    assert answer.url == f"/suites/{suite.uuid}"
+    assert (answer.url, suite.name) == (f"/suites/{suite.uuid}", "yolox-nano on fields v1")
     first, *rest = suite.jobs.order_by("id")
     assert [(job.kind, job.state, job.spec["split"], job.spec["backend"]) for job in rest] == [
         ("evaluate", State.WAITING, "val", "onnxruntime"),
@@ -178,7 +182,7 @@ def test_classes_that_only_one_side_knows_are_told_once_it_is_queued(alice_clien
 
 def test_weights_of_fastestdet_are_measured_with_pytorch(alice_client):
     version = make_dataset_version("fields", classes=("crop", "weed"))
-    bring(alice_client, "fd.pth", layout="fastestdet", measure="on", dataset=str(version.uuid))
+    bring(alice_client, "fd.pth", WEIGHTS, layout="fastestdet", measure="on", dataset=str(version.uuid))
     assert set(JobDependency.objects.values_list("role", flat=True)) == {"checkpoint_best"}
     assert Job.objects.get(kind="evaluate").spec["backend"] == "eager"
 
@@ -326,6 +330,27 @@ def test_the_api_imports_a_model_and_measures_it(client, bearer):
     unknown = post(client, bearer, "/models/import", {"spec": spec, "dataset": "nothing"})
     assert unknown.status_code == 422 and "no data set 'nothing' is stored; import it first" in unknown.json()["detail"]
     assert post(client, {}, "/models/import", {"spec": spec}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "backend"),
+    [("", b"graph", "onnxruntime"), ("", WEIGHTS, "eager"), ("fd.onnx", WEIGHTS, "eager"), ("fd.pth", b"graph", "onnxruntime")],
+)
+def test_the_api_tells_weights_from_a_graph_by_the_bytes_whatever_the_file_is_called(client, bearer, name, content, backend):
+    make_dataset_version("fields", classes=("crop",))
+    spec = {"file": {"sha256": stored(client, bearer, content), "name": name}, "layout": "fastestdet", "name": "fd", "classes": ["crop"]}
+    answer = post(client, bearer, "/models/import", {"spec": spec, "dataset": "fields"})
+    assert answer.status_code == 201, answer.content
+    assert answer.json()["name"] == "fd on fields v1"
+    assert {job.spec["backend"] for job in Job.objects.exclude(kind="import_model")} == {backend}
+
+
+def test_the_api_imports_only_a_file_that_was_uploaded(client, bearer):
+    spec = {"file": {"name": "m.onnx"}, "layout": "yolox", "name": "m", "classes": ["crop"]}
+    answer = post(client, bearer, "/models/import", {"spec": spec})
+    assert answer.status_code == 422 and "send it to POST /api/v1/uploads, and give the sha256" in answer.json()["detail"]
+    unknown = post(client, bearer, "/models/import", {"spec": spec | {"file": {"sha256": "0" * 64}}})
+    assert unknown.status_code == 422 and "POST /api/v1/uploads first" in unknown.json()["detail"]
 
 
 def test_the_api_scores_predictions(client, bearer):

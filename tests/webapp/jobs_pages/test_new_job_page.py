@@ -34,8 +34,11 @@ def _pipeline(**fields):
     return values | fields
 
 
-def _model_file(role="checkpoint_best", *, classes=CLASSES, name="best.safetensors", model="fcos_resnet10_fpn"):
-    job = make_job("train", state=State.SUCCEEDED, title=f"{model} · bccd v1", result={"manifest": {"model": model, "classes": classes}})
+def _model_file(
+    role="checkpoint_best", *, classes=CLASSES, name="best.safetensors", model="fcos_resnet10_fpn", family="fcos", kind="train", parent=None
+):
+    manifest = {"model": model, "family": family, "classes": classes, "parent_sha256": parent}
+    job = make_job(kind, state=State.SUCCEEDED, title=f"{model} · bccd v1", result={"manifest": manifest})
     artifact = make_artifact(role, name)
     JobOutput.objects.create(job=job, role=role, name=name, artifact=artifact)
     return artifact
@@ -164,6 +167,52 @@ def test_a_training_that_nothing_would_end_is_refused(alice_client):
     version = make_dataset_version()
     fields = {"model": "ssd_resnet10", "dataset": str(version.uuid), "batch_size": "8", "seed": "0", "lane": "cpu"}
     assert "give minutes or epochs, so that the training ends" in _text(alice_client.post("/jobs/new?kind=train", fields))
+
+
+def _training(**fields):
+    version = make_dataset_version()
+    values = {"dataset": str(version.uuid), "model": "fastestdet", "minutes": "3", "batch_size": "8", "seed": "0", "lane": "cpu"}
+    return values | fields
+
+
+def test_a_training_may_start_from_a_checkpoint_of_the_same_family(alice_client):
+    make_dataset_version()
+    brought = _model_file(model="drone", family="fastestdet", classes=["crop"], kind="import_model")
+    page = alice_client.get("/jobs/new?kind=train")
+    assert "Start from" in _text(page) and "random weights" in _text(page) and "drone · weights from elsewhere" in _text(page)
+    answer = alice_client.post("/jobs/new?kind=train", _training(weights=brought.sha256))
+    job = Job.objects.get(state=State.QUEUED)
+    assert answer.url == f"/jobs/{job.uuid}"
+    assert (job.spec["model"], job.spec["weights"]["sha256"], job.spec["weights"]["name"]) == (
+        "fastestdet",
+        brought.sha256,
+        "best.safetensors",
+    )
+
+
+def test_a_training_without_a_choice_starts_from_random_weights(alice_client):
+    _model_file(model="drone", family="fastestdet", kind="import_model")
+    alice_client.post("/jobs/new?kind=train", _training())
+    assert Job.objects.get(state=State.QUEUED).spec["weights"] is None
+
+
+def test_a_training_from_a_checkpoint_of_another_family_is_refused(alice_client):
+    other = _model_file()
+    answer = alice_client.post("/jobs/new?kind=train", _training(weights=other.sha256))
+    assert "the checkpoint is of fcos_resnet10_fpn, family fcos, and fastestdet is of fastestdet; choose" in _text(answer)
+    assert not Job.objects.filter(state=State.QUEUED).exists()
+
+
+def test_the_export_of_a_checkpoint_from_elsewhere_is_measured_like_the_checkpoint_itself(alice_client):
+    version, model = make_dataset_version(), {"model": "drone", "family": "fastestdet", "classes": ["RBC", "tree"]}
+    brought = _model_file(**model, kind="import_model")
+    exported = _model_file("exported_model", **model, name="model.onnx", kind="export", parent=brought.sha256)
+    for file in (brought, exported):
+        values = {"artifact": file.sha256, "dataset": str(version.uuid), "split": "test", "lane": "cpu"}
+        assert alice_client.post("/jobs/new?kind=evaluate", values).status_code == 302
+    assert Job.objects.filter(state=State.QUEUED, kind="evaluate").count() == 2
+    page = _text(alice_client.get("/jobs/new?kind=evaluate"))
+    assert "drone · ONNX file from elsewhere" in page and "drone · weights from elsewhere" in page
 
 
 def test_an_export_starts_from_a_checkpoint(alice_client):

@@ -11,17 +11,21 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from detection_core.schemas.base import InvalidInput
+from detection_core.schemas.results import ExportResult
 from tests import bundles
-from tests.factories import make_checkpoint, make_dataset_version, make_result, manifest_of
+from tests.factories import make_artifact, make_checkpoint, make_dataset_version, make_job, make_result, manifest_of
+from tests.gallery_factories import make_evaluated, make_fields
 from webapp.accounts.services import token_create
 from webapp.artifacts.models import Artifact
 from webapp.artifacts.services import artifact_open, artifact_put
 from webapp.datasets.models import DatasetVersion
+from webapp.jobs.forms.single import ExportForm
 from webapp.jobs.models import Job, JobEvent
 from webapp.jobs.states import State
 from webapp.results.bundles import bundle_import
 from webapp.results.export import board_csv
 from webapp.results.models import Checkpoint, ExportedModel, Result
+from webapp.results.services import job_record
 
 pytestmark = pytest.mark.django_db
 ORIGIN = "cpu-lab: A faraway CPU"
@@ -115,24 +119,30 @@ def test_a_training_brings_a_checkpoint_that_an_export_and_an_evaluation_can_fol
     evaluation, found = bundles.evaluation(**told)
     bundle_import(artifact=make(evaluation | {"backend": "eager"}, found | {"backend": "eager"}, name="evaluated"), user=alice)
     assert Result.objects.get().checkpoint == best
-    exported = {**result["manifest"], "format": "onnx", "parent_sha256": best.artifact_id}
-    told = {"kind": "export", "path": "m.onnx", "sha256": bundles.sha(b"onnx"), "manifest": exported, "max_abs_difference": 1e-6}
-    bundle_import(
-        artifact=make(
-            {"kind": "export", "checkpoint": {"ref": "best.safetensors"}},
-            {**told, "environment": result["environment"]},
-            {"m.onnx": ("exported_model", b"onnx")},
-            name="exported",
-        ),
-        user=alice,
-    )
-    assert ExportedModel.objects.get(artifact_id=bundles.sha(b"onnx")).checkpoint == best
+    assert best.artifact_id in ExportForm().made
+    exported = exported_here(best, result)
+    told = {"artifact": exported.artifact_id, "dataset": version.content_hash, "manifest": exported.manifest}
+    bundle_import(artifact=make(*bundles.evaluation(**told), name="evaluated export"), user=alice)
+    bundle_import(artifact=make(*bundles.latency(**told), name="timed export"), user=alice)
+    row = Result.objects.get(latency__isnull=False)
+    assert (row.exported_model, row.checkpoint, row.complete, row.origin) == (exported, best, True, ORIGIN)
+
+
+def exported_here(best: Checkpoint, training: dict[str, Any]) -> ExportedModel:
+    """The export of a checkpoint as a worker of the site makes it."""
+    artifact = make_artifact("exported_model", "model.onnx")
+    manifest = {**training["manifest"], "format": "onnx", "parent_sha256": best.artifact_id}
+    told = {"path": "model.onnx", "sha256": artifact.sha256, "manifest": manifest, "max_abs_difference": 1e-6, "files": []}
+    result = ExportResult.parse({**told, "environment": training["environment"]})
+    job_record(job=make_job("export"), result=result, outputs={"exported_model": artifact})
+    return ExportedModel.objects.get(artifact=artifact)
 
 
 def test_a_bundle_whose_model_file_is_not_here_is_refused_and_says_what_to_send_first(make, known, alice):
     known["artifact"] = "e" * 64
     with pytest.raises(
-        InvalidInput, match=r"model file fcos_resnet10_fpn \(sha256 eeeeeeeeeeee…\) is not on this site; send the bundle of the"
+        InvalidInput,
+        match=r"model file fcos_resnet10_fpn \(sha256 eeeeeeeeeeee…\) is not on this site; a checkpoint comes with the bundle of",
     ):
         bundle_import(artifact=make(*bundles.evaluation(**known)), user=alice)
     assert not Job.objects.filter(origin__gt="").exists() and not Result.objects.exists()
@@ -154,6 +164,16 @@ def test_a_bundle_that_tells_another_manifest_than_the_file_is_refused(make, kno
     known["manifest"] = {**known["manifest"], "model": "retinanet_resnet10_fpn"}
     with pytest.raises(InvalidInput, match="another 'model' of the model file than the file itself"):
         bundle_import(artifact=make(*bundles.evaluation(**known)), user=alice)
+    known["manifest"] = {**known["manifest"], "model": "fcos_resnet10_fpn", "licence": "MIT"}
+    with pytest.raises(InvalidInput, match="another 'licence' of the model file than the file itself"):
+        bundle_import(artifact=make(*bundles.evaluation(**known), name="licence"), user=alice)
+
+
+def test_an_evaluation_of_a_part_of_the_split_is_refused(make, known, alice):
+    spec, result = bundles.evaluation(**known)
+    result = {**result, "images": 40, "audit": {**result["audit"], "images": 40}}
+    with pytest.raises(InvalidInput, match="of 40 images, and fields v1 has 72 in test; run the job on the whole split"):
+        bundle_import(artifact=make(spec, result), user=alice)
 
 
 def test_an_idempotency_key_of_a_person_does_not_stand_for_a_bundle(make, known, alice, monkeypatch):
@@ -197,6 +217,42 @@ def test_every_page_and_the_api_say_that_a_number_came_from_elsewhere(make, know
     assert ORIGIN in board_csv([row])
 
 
+def test_pages_that_set_bundle_numbers_beside_others_say_so_too(make, alice, client):
+    version = make_fields(images=3, size=128)
+    there, here = make_evaluated(version, model="fcos_resnet50_fpn"), make_evaluated(version, skill=0.5)
+    Job.objects.filter(pk=there.job.pk).update(origin=ORIGIN)
+    row = Result.objects.get(evaluation__job=there.job)
+    Result.objects.filter(pk=row.pk).update(origin=ORIGIN)
+    other = Result.objects.get(evaluation__job=here.job)
+    image = there.ground_truth["images"][0]["id"]
+    looked = f"/evaluations/{there.job.uuid}"
+    marked = {
+        "/published": 1,
+        f"/models/{row.model}/claims": 1,
+        f"/models/{row.model}/results": 1,
+        f"/compare?results={row.uuid},{other.uuid}": 1,
+        looked: 1,
+        f"{looked}/images": 1,
+        f"{looked}/images/{image}": 1,
+        f"{looked}/suspects": 1,
+        f"{looked}/differences": 1,
+        f"{looked}/differences/{here.job.uuid}": 1,
+        f"/evaluations/{here.job.uuid}/differences/{there.job.uuid}": 1,
+        f"/evaluations/{here.job.uuid}/images": 0,
+    }
+    assert {address: text_of(client.get(address)).count(BADGE) for address in marked} == marked
+    assert f"Right: {BADGE}" in text_of(client.get(f"/evaluations/{here.job.uuid}/differences/{there.job.uuid}"))
+    Job.objects.filter(pk=here.job.pk).update(origin="cpu-lab: another CPU")
+    both = text_of(client.get(f"{looked}/differences/{here.job.uuid}"))
+    assert f"Left: {BADGE}" in both and "Right: offline, measured on cpu-lab: another CPU" in both
+
+
+def test_an_evaluation_from_elsewhere_without_images_says_where_it_comes_from(make, known, alice, client):
+    job = bundle_import(artifact=make(*bundles.evaluation(**known)), user=alice)
+    assert BADGE in text_of(client.get(f"/evaluations/{job.uuid}"))
+    assert BADGE in text_of(client.get(f"/evaluations/{job.uuid}/images"))
+
+
 def test_our_own_results_carry_no_such_mark(client):
     make_result()
     assert "offline, measured on" not in text_of(client.get("/leaderboard"))
@@ -227,6 +283,27 @@ def test_a_refused_bundle_leaves_nothing_and_says_why(alice_client, known, tmp_p
     assert "is not on this site" in answer.json()["problems"][0]
     assert set(Artifact.objects.values_list("sha256", flat=True)) == before
     assert not list(Path(settings.FILE_UPLOAD_TEMP_DIR).iterdir())
+
+
+def test_a_refused_bundle_leaves_an_upload_of_the_same_bytes_that_a_queued_job_names(alice_client, known, tmp_path):
+    known["artifact"] = "e" * 64
+    path = bundles.bundle(tmp_path / "job", *bundles.evaluation(**known))
+    earlier = artifact_put(path=path, kind="upload", name="results.tar")
+    make_job("score", state=State.QUEUED, spec={"predictions": {"sha256": earlier.sha256, "name": earlier.name}})
+    assert send(alice_client, path).status_code == 400
+    with artifact_open(Artifact.objects.get(pk=earlier.pk)) as file:
+        assert file.read() == path.read_bytes()
+
+
+def test_a_training_that_began_with_weights_which_are_not_here_is_refused_and_leaves_nothing(make, known, alice):
+    spec, result, files = bundles.training(dataset=known["dataset"])
+    spec["weights"] = {"sha256": "9" * 64, "name": "w.safetensors"}
+    roles = {"best.safetensors": "checkpoint_best", "last.safetensors": "checkpoint_last"}
+    bundle = make(spec, result, {name: (roles[name], content) for name, content in files.items()})
+    before = set(Artifact.objects.values_list("sha256", flat=True))
+    with pytest.raises(InvalidInput, match="field 'weights': no stored file has the sha256 9999"):
+        bundle_import(artifact=bundle, user=alice)
+    assert set(Artifact.objects.values_list("sha256", flat=True)) == before and not Checkpoint.objects.filter(job__origin=ORIGIN)
 
 
 def test_a_file_beyond_the_limit_is_refused(alice_client, known, tmp_path, settings):

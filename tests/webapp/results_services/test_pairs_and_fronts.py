@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.results import BenchmarkResult, EvaluateResult, ImportResult
 from tests.accuracy_factories import card_of
 from tests.factories import (
@@ -18,6 +19,7 @@ from tests.factories import (
 )
 from webapp.datasets.models import DatasetVersion
 from webapp.results.models import Checkpoint, ExportedModel, Result
+from webapp.results.selectors import front_groups
 from webapp.results.services import job_record
 
 pytestmark = pytest.mark.django_db
@@ -33,7 +35,7 @@ def checkpoint(version) -> Checkpoint:
     return make_checkpoint("fcos_resnet10_fpn", dataset_version=version)
 
 
-def evaluated(checkpoint, version, *, ap=0.5, backend="eager", cpu="one cpu", difference=0.0, split="test", card=None) -> None:
+def evaluated(checkpoint, version, *, ap=0.5, backend="eager", cpu="one cpu", difference=0.0, split="test", card=None, origin="") -> None:
     manifest = manifest_of(checkpoint.model, form="safetensors", dtype="fp32", classes=tuple(version.classes))
     result = EvaluateResult.parse(
         {
@@ -54,11 +56,13 @@ def evaluated(checkpoint, version, *, ap=0.5, backend="eager", cpu="one cpu", di
         }
     )
     job_record(
-        job=make_job("evaluate", spec={"threads": 1}), result=result, outputs={"detections": make_artifact("detections", "d.json.gz")}
+        job=make_job("evaluate", spec={"threads": 1}, origin=origin),
+        result=result,
+        outputs={"detections": make_artifact("detections", "d.json.gz")},
     )
 
 
-def timed(checkpoint, version, *, p50=10.0, backend="eager", cpu="one cpu", flags=(), split="test", score_thresh=0.001) -> None:
+def timed(checkpoint, version, *, p50=10.0, backend="eager", cpu="one cpu", flags=(), split="test", score_thresh=0.001, origin="") -> None:
     manifest = manifest_of(checkpoint.model, form="safetensors", dtype="fp32", classes=tuple(version.classes))
     result = BenchmarkResult.parse(
         {
@@ -81,7 +85,8 @@ def timed(checkpoint, version, *, p50=10.0, backend="eager", cpu="one cpu", flag
             "environment": environment_fields(cpu),
         }
     )
-    job_record(job=make_job("benchmark", spec={"threads": 1}), result=result, outputs={"samples": make_artifact("samples", "s.json.gz")})
+    job = make_job("benchmark", spec={"threads": 1}, origin=origin)
+    job_record(job=job, result=result, outputs={"samples": make_artifact("samples", "s.json.gz")})
 
 
 @pytest.mark.parametrize("order", [(evaluated, timed), (timed, evaluated)], ids=["evaluation first", "latency first"])
@@ -199,3 +204,82 @@ def test_the_same_bytes_are_one_exported_model(checkpoint, version):
     evaluated(checkpoint, version, backend="eager")
     evaluated(checkpoint, version, backend="eager")
     assert ExportedModel.objects.count() == 1
+
+
+def test_a_measurement_that_tells_another_model_than_the_stored_file_is_refused(checkpoint, version):
+    evaluated(checkpoint, version)
+    Checkpoint.objects.update(model="retinanet_resnet10_fpn")
+    checkpoint.refresh_from_db()
+    with pytest.raises(InvalidInput, match="another manifest than the one that fcos_resnet10_fpn safetensors fp32"):
+        timed(checkpoint, version)
+
+
+ELSEWHERE = "edge: one cpu"
+
+
+def test_numbers_from_elsewhere_share_neither_machine_nor_front_with_ours_though_they_tell_the_same_machine(version):
+    ours, theirs = make_checkpoint(dataset_version=version), make_checkpoint(dataset_version=version)
+    evaluated(ours, version, ap=0.4)
+    timed(ours, version, p50=20.0)
+    evaluated(theirs, version, ap=0.9, origin=ELSEWHERE)
+    timed(theirs, version, p50=1.0, origin=ELSEWHERE)
+    here, there = Result.objects.get(origin=""), Result.objects.get(origin=ELSEWHERE)
+    assert here.environment != there.environment and here.group_key != there.group_key
+    assert here.environment.title != there.environment.title
+    assert here.on_front and there.on_front
+
+
+def test_an_ap_that_was_told_beside_a_latency_of_ours_pushes_nothing_of_ours_off_the_front(version):
+    ours, theirs = make_checkpoint(dataset_version=version), make_checkpoint(dataset_version=version)
+    evaluated(ours, version, ap=0.4)
+    timed(ours, version, p50=20.0)
+    evaluated(theirs, version, ap=0.9, origin=ELSEWHERE)
+    timed(theirs, version, p50=10.0)
+    assert Result.objects.get(origin="").on_front
+    mixed = Result.objects.get(origin=ELSEWHERE)
+    groups = {group.key: group.title for group in front_groups()}
+    assert groups[mixed.group_key].endswith(f"AP offline, measured on {ELSEWHERE}")
+    assert "offline" not in groups[Result.objects.get(origin="").group_key]
+
+
+@pytest.mark.parametrize(("own", "other"), [("", ELSEWHERE), (ELSEWHERE, "")], ids=["measured here", "measured elsewhere"])
+@pytest.mark.parametrize("latency_first", [True, False])
+def test_a_measurement_is_paired_with_an_evaluation_of_its_own_origin_in_whatever_order_they_come(
+    checkpoint, version, own, other, latency_first
+):
+    if latency_first:
+        timed(checkpoint, version, origin=own)
+    evaluated(checkpoint, version, ap=0.9, origin=other)
+    if not latency_first:
+        timed(checkpoint, version, origin=own)
+    assert Result.objects.get(latency__isnull=False).ap == 0.9
+    evaluated(checkpoint, version, ap=0.5, origin=own)
+    row = Result.objects.get(latency__isnull=False)
+    assert (row.ap, row.origin, row.complete, row.on_front) == (0.5, own, True, True)
+    alone = Result.objects.get(latency=None)
+    assert (alone.ap, alone.origin, alone.complete) == (0.9, other, False)
+
+
+def test_an_evaluation_from_elsewhere_does_not_take_the_place_of_ours(checkpoint, version):
+    timed(checkpoint, version)
+    evaluated(checkpoint, version, ap=0.5)
+    evaluated(checkpoint, version, ap=0.9, origin=ELSEWHERE)
+    row = Result.objects.get(latency__isnull=False)
+    assert (row.ap, row.origin) == (0.5, "")
+
+
+def test_a_second_evaluation_of_ours_leaves_the_pair_as_it_was(checkpoint, version):
+    timed(checkpoint, version)
+    evaluated(checkpoint, version, ap=0.5)
+    evaluated(checkpoint, version, ap=0.6)
+    assert Result.objects.get(latency__isnull=False).ap == 0.5
+
+
+def test_the_front_that_a_pair_leaves_is_drawn_anew(version):
+    first, second = make_checkpoint(dataset_version=version), make_checkpoint(dataset_version=version)
+    for checkpoint, ap, p50 in ((first, 0.9, 10.0), (second, 0.5, 20.0)):
+        timed(checkpoint, version, p50=p50)
+        evaluated(checkpoint, version, ap=ap, origin=ELSEWHERE)
+    assert list(Result.objects.filter(on_front=True).values_list("ap", flat=True)) == [0.9]
+    evaluated(first, version, ap=0.3)
+    assert set(Result.objects.filter(on_front=True).values_list("ap", flat=True)) == {0.5, 0.3}

@@ -15,7 +15,7 @@ from detection_core.schemas.files import InputFile
 from detection_core.schemas.specs import ImportModelSpec, ScoreSpec
 from webapp.artifacts.models import Artifact
 from webapp.datasets.models import DatasetVersion
-from webapp.jobs.foreign import class_advice, import_plan, measure_plan
+from webapp.jobs.foreign import HEAD_BYTES, class_advice, import_plan, is_weights, measure_plan, suite_title
 from webapp.jobs.forms.base import (
     SPLIT_HELP,
     SPLITS,
@@ -39,10 +39,10 @@ UPLOADED_TRUTH = "upload"
 class UploadForm(QueueForm):
     """A form around an uploaded file. `planned` names it only by its name until `attach` is told which bytes it became.
 
-    `advice` is what a person should know once it is queued.
+    `advice` is what a person should know once it is queued, `title` the name of the jobs where there are several.
     """
 
-    advice = ""
+    advice = title = ""
 
     def __init__(self, *args: Any, refusal: str | None = None, **kwargs: Any) -> None:
         """Make the form; `refusal` says why the upload was not taken."""
@@ -206,12 +206,14 @@ class ImportModelForm(UploadForm):
         chosen |= {"classes": self._class_names(cleaned), "class_map": cleaned["class_map"], "layout": cleaned["layout"], "name": name}
         told = {"licence": cleaned["licence"].strip() or "not told", "threads": lane_threads(lane)}
         spec = ImportModelSpec.parse({"file": {"name": upload.name}, **chosen, **told})
-        first = import_plan(spec, lane=lane)
+        weights = is_weights(_head(upload))
+        first = import_plan(spec, weights=weights, lane=lane)
         if not cleaned["measure"]:
             return [first]
         version, split, duration = self._version(cleaned), cleaned["split"] or "test", cleaned["duration"] or "quick"
-        self.advice = class_advice(spec, version)
-        return [first, *measure_plan(spec, version, split=split, duration=duration, lane=lane)]
+        self.advice, self.title = class_advice(spec, version), suite_title(spec, version)
+        measured = measure_plan(spec, version, weights=weights, split=split, duration=duration, lane=lane)
+        return [first, *measured]
 
     def _class_names(self, cleaned: dict[str, Any]) -> list[str]:
         typed, version = cleaned["classes"], self.versions.get(cleaned["classes_from"])
@@ -289,6 +291,14 @@ class ScoreForm(UploadForm):
             "threads": lane_threads(lane),
         }
         return [PlannedJob(alias="score", spec=ScoreSpec.parse({**truth, **told}), title=f"{name} · {of}"[:200], lane=lane)]
+
+
+def _head(upload: UploadedFile) -> bytes:
+    """The first bytes; what reads the file later begins at its beginning again."""
+    upload.seek(0)
+    head: bytes = upload.read(HEAD_BYTES)
+    upload.seek(0)
+    return head
 
 
 def _without_ending(file: str) -> str:

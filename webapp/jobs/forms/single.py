@@ -23,7 +23,7 @@ from webapp.jobs.forms.base import (
     version_label,
 )
 from webapp.jobs.forms.pipeline import PipelineForm
-from webapp.jobs.model_files import CHECKPOINT_ROLES, EXPORT_ROLES, ModelFile, model_files
+from webapp.jobs.model_files import CHECKPOINT_ROLES, EXPORT_ROLES, ModelFile, checkpoint_of_family, model_files
 from webapp.jobs.pipeline import PipelineRequest, device_of, recipe_of
 from webapp.jobs.selectors import lane_threads
 from webapp.jobs.services import PlannedJob
@@ -71,12 +71,20 @@ class TrainForm(StoredDataForm):
     batch_size = forms.IntegerField(label="Batch size", initial=8, min_value=1, max_value=1024)
     input_size = PipelineForm.base_fields["input_size"]
     seed = PipelineForm.base_fields["seed"]
-    field_order = ("model", "dataset", "minutes", "epochs", "input_size", "batch_size", "seed", "lane")
+    weights = forms.ChoiceField(
+        label="Start from",
+        required=False,
+        help_text="A checkpoint of the same family. What does not fit, such as the last layer for other classes, starts at random.",
+    )
+    field_order = ("model", "weights", "dataset", "minutes", "epochs", "input_size", "batch_size", "seed", "lane")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         ordered = sorted(DETECTORS.values(), key=lambda entry: not entry.compact)
         set_choices(self, "model", [(entry.name, f"{entry.title} ({entry.params_m:.3g} M parameters)") for entry in ordered])
+        known = {entry.family for entry in ordered}
+        made = [file for file in model_files(roles=CHECKPOINT_ROLES) if file.family in known]
+        set_choices(self, "weights", [("", "random weights"), *((file.sha256, file.label) for file in made)])
 
     def plan(self, cleaned: dict[str, Any]) -> list[PlannedJob]:
         """Return the one training."""
@@ -84,7 +92,9 @@ class TrainForm(StoredDataForm):
         model, lane = cleaned["model"], cleaned["lane"]
         chosen = {field: cleaned[field] for field in ("minutes", "epochs", "batch_size", "input_size", "seed", "lane")}
         request = PipelineRequest.parse({**chosen, "models": [model], "dataset_sha256": dataset.sha256, "dataset_name": name})
-        spec = TrainSpec(model=model, dataset=dataset, recipe=recipe_of(request, model), device=device_of(lane), threads=lane_threads(lane))
+        weights = checkpoint_of_family(cleaned["weights"], model=model) if cleaned["weights"] else None
+        told: dict[str, Any] = {"recipe": recipe_of(request, model), "device": device_of(lane), "threads": lane_threads(lane)}
+        spec = TrainSpec(model=model, dataset=dataset, weights=weights, **told)
         return _single(spec, f"{model} · {name}", lane)
 
 

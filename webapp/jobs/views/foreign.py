@@ -59,5 +59,5 @@ def _queue(form: UploadForm, user: User, files: tuple[str, ...]) -> str:
     if len(form.planned) == 1:
         job = job_create(spec=first.spec, user=user, title=first.title, lane=first.lane, idempotency_key=key)
         return reverse("job-detail", args=[job.uuid])
-    suite = suite_create(name=form.planned[-1].title, user=user, jobs=form.planned, idempotency_key=key)
+    suite = suite_create(name=form.title, user=user, jobs=form.planned, idempotency_key=key)
     return reverse("suite-detail", args=[suite.uuid])
