@@ -12,23 +12,24 @@ MOST_NAMED = 12
 
 
 def edit_words(edits: DatasetEdits) -> list[str]:
-    """Return one sentence for each kind of change."""
+    """Return one sentence for each kind of change. A class that is renamed to itself is one that others are merged into."""
     sources: defaultdict[str, list[str]] = defaultdict(list)
     for old, new in edits.rename.items():
         sources[new].append(old)
     exchanged = {old for old, new in edits.rename.items() if edits.rename.get(new) == old and old != new}
     pairs = sorted({tuple(sorted((old, edits.rename[old]))) for old in exchanged})
     told = [f"{first} renamed {second} and {second} renamed {first}: the two names are exchanged" for first, second in pairs]
-    told += [
-        f"{_listed(olds)} merged into {new}" if len(olds) > 1 else f"{olds[0]} renamed {new}"
-        for new, olds in sources.items()
-        if not (len(olds) == 1 and olds[0] in exchanged)
-    ]
+    told += [_rename_words(olds, new) for new, olds in sources.items() if olds != [new] and not (len(olds) == 1 and olds[0] in exchanged)]
     if edits.drop:
         told.append(f"boxes of {_listed(edits.drop)} dropped, their images kept")
     if edits.split is not None:
         told.append(split_words(edits.split))
     return told
+
+
+def _rename_words(olds: Sequence[str], new: str) -> str:
+    others = [old for old in olds if old != new]
+    return f"{_listed(others)} merged into {new}" if len(olds) > 1 else f"{others[0]} renamed {new}"
 
 
 def split_words(rule: SplitRule) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import uuid
+from collections import Counter
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 from django import forms
@@ -13,6 +12,7 @@ from django.conf import settings
 from django.forms.boundfield import BoundField
 
 from detection_core.catalogue.datasets import DATASETS
+from detection_core.data.edits import check_pattern, names_of_no_image
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.specs import DatasetEdits
 from webapp.accounts.models import User
@@ -23,7 +23,7 @@ from webapp.datasets.models import DatasetVersion
 from webapp.datasets.selectors import ClassCount, class_counts, stored_index
 from webapp.templatetags.show import bytesize
 
-ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
+ENDINGS = (".zip", ".tar")
 EDITS_FORM = "edits"
 
 
@@ -115,11 +115,8 @@ def _default_name(cleaned: Mapping[str, Any], upload: Any) -> str:
     if origin != "upload":
         return origin
     name = upload.name if upload else ""
-    for ending in sorted(ENDINGS, key=len, reverse=True):
-        if name.lower().endswith(ending):
-            name = name[: -len(ending)]
-            break
-    return name[:100]
+    ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
+    return name.removesuffix(name[len(name) - len(ending) :])[:100]
 
 
 class EditsForm(forms.Form):
@@ -193,7 +190,8 @@ class EditsForm(forms.Form):
     def changes_in_words(self) -> list[str]:
         """Say what the form would change in the classes, as it stands."""
         pairs = list(zip(self.version.classes, self.shown_names, strict=True))
-        rename = {old: new for old, new in pairs if new is not None and new != old}
+        shared = Counter(self.shown_names)
+        rename = {old: new for old, new in pairs if new is not None and (new != old or shared[new] > 1)}
         drop = tuple(old for old, new in pairs if new is None)
         return edit_words(DatasetEdits.model_construct(rename=rename, drop=drop, split=None))  # as it stands, whether valid or not
 
@@ -240,9 +238,9 @@ class EditsForm(forms.Form):
     def _pattern(self, cleaned: Mapping[str, Any]) -> str:
         pattern = cleaned.get("group_pattern") or ""
         try:
-            re.compile(pattern)
-        except re.error as error:
-            self.add_error("group_pattern", f"this is no regular expression ({error}); correct it")
+            check_pattern(pattern)
+        except InvalidInput as error:
+            self.add_error("group_pattern", str(error))
         if not pattern and not any(self._index().groups):
             self.add_error("group_pattern", "the images carry no groups; give a pattern such as ^(flight\\d+)_ over the file names")
         return pattern
@@ -252,10 +250,9 @@ class EditsForm(forms.Form):
         lists = {split: names for split, names in lists.items() if names}
         if not lists:
             self.add_error("val_files", "paste at least one file name into one of the lists")
-        known = {PurePosixPath(file).stem for file in self._index().files} if lists else set()
+        files = self._index().files if lists else ()
         for split, names in lists.items():
-            strange = [name for name in names if not {PurePosixPath(name).stem, PurePosixPath(name).name} & known]
-            if strange:
+            if strange := names_of_no_image(files, names):
                 more = f", nor {len(strange) - 1} others of the list" if len(strange) > 1 else ""
                 self.add_error(f"{split}_files", f"no image is called '{strange[0]}'{more}; correct the name")
         return {"by": "list", "lists": lists}
