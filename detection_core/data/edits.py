@@ -50,12 +50,13 @@ def apply_edits(dataset: DetectionDataset, edits: DatasetEdits) -> DetectionData
     return replace(dataset, classes=classes, records=records, content_hash=content_hash(classes, records), report=log.report())
 
 
-def check_pattern(pattern: str) -> None:
-    """Refuse, with InvalidInput, a group pattern that is no regular expression."""
+def pattern_lack(pattern: str) -> str | None:
+    """Say why a group pattern cannot be searched for; None where it is a regular expression."""
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError, MemoryError) as error:
-        raise InvalidInput(f"field 'edits.split.group_pattern': '{pattern}' is no regular expression ({error}); correct it") from None
+        return f"'{pattern}' is no regular expression ({error}); correct it"
+    return None
 
 
 def names_of_no_image(files: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -70,7 +71,8 @@ def group_names(files: Sequence[str], pattern: str) -> list[str | None]:
     Raises:
         InvalidInput: the pattern is no regular expression, or takes more than 10 s.
     """
-    check_pattern(pattern)
+    if lack := pattern_lack(pattern):
+        raise InvalidInput(f"field 'edits.split.group_pattern': {lack}")
     command = [sys.executable, "-I", "-S", "-c", _MATCH]
     try:
         done = subprocess.run(

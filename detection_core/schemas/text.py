@@ -20,6 +20,15 @@ def storable(text: str) -> str:
     return _UNSTORABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def storable_data(value: Any) -> Any:
+    """Return JSON-ready data with all its texts, keys too, made storable."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {storable_data(key): storable_data(item) for key, item in value.items()}
+    return [storable_data(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _storable_value(value: Any) -> Any:
     return storable(value) if isinstance(value, str) else value
 

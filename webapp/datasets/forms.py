@@ -12,7 +12,7 @@ from django.conf import settings
 from django.forms.boundfield import BoundField
 
 from detection_core.catalogue.datasets import DATASETS
-from detection_core.data.edits import check_pattern, names_of_no_image
+from detection_core.data.edits import names_of_no_image, pattern_lack
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.specs import DatasetEdits
 from webapp.accounts.models import User
@@ -237,10 +237,8 @@ class EditsForm(forms.Form):
 
     def _pattern(self, cleaned: Mapping[str, Any]) -> str:
         pattern = cleaned.get("group_pattern") or ""
-        try:
-            check_pattern(pattern)
-        except InvalidInput as error:
-            self.add_error("group_pattern", str(error))
+        if lack := pattern_lack(pattern):
+            self.add_error("group_pattern", lack)
         if not pattern and not any(self._index().groups):
             self.add_error("group_pattern", "the images carry no groups; give a pattern such as ^(flight\\d+)_ over the file names")
         return pattern
