@@ -119,7 +119,10 @@ def _read(root: Path, form: Form | None, log: HealthLog, name: str) -> tuple[For
     if form:
         found = {form: found[form]} if form in found else {}
     if len(found) > 1:
-        raise InvalidInput(f"'{name}' holds annotations in more than one form ({' and '.join(found)}); keep one, or set the option form")
+        raise InvalidInput(
+            f"'{name}' holds annotations in more than one form ({' and '.join(found)}); keep one, or say which is meant: "
+            "'Annotations' where it is imported in the browser, --form of paretobox import, `options.form` of the spec"
+        )
     if not found:
         raise InvalidInput(f"'{name}' holds no data set{f' in {form} form' if form else ''}: {_looked_for(log)}")
     chosen, read = next(iter(found.items()))

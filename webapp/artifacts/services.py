@@ -21,6 +21,8 @@ from webapp.accounts.models import User
 from webapp.artifacts.models import Artifact
 
 CHUNK = 1 << 20
+# Kinds of archive that no job reads; models, results files and bundles come uncompressed or as .zip too.
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")
 
 
 def storage_key(sha256: str) -> str:

@@ -55,6 +55,12 @@ class ImportForm(forms.Form):
         max_length=4000,
         help_text="Separated by commas, in label order, where the names in the archive are wrong.",
     )
+    annotations = forms.ChoiceField(
+        label="Annotations",
+        required=False,
+        choices=[("", "in whichever form they are"), ("coco", "COCO"), ("yolo", "YOLO"), ("voc", "Pascal VOC")],
+        help_text="Choose one where the files hold the boxes in two forms.",
+    )
     licence = forms.CharField(label="Licence", required=False, max_length=100)
     source = forms.CharField(label="Source", required=False, max_length=300, help_text="Who made the data, and where it is.")
 
@@ -97,7 +103,8 @@ class ImportForm(forms.Form):
             if upload is None and "file" not in self.errors:
                 self.add_error("file", "choose a .zip or .tar file")
             elif upload is not None and not upload.name.lower().endswith(ENDINGS):
-                self.add_error("file", f"'{upload.name}' is no .zip or .tar; pack the folder with the images and annotations into one")
+                remedy = "pack the folder with the images and annotations as a .zip or an uncompressed .tar"
+                self.add_error("file", f"'{upload.name}' is no .zip or .tar; {remedy}")
         cleaned["name"] = (cleaned.get("name") or "").strip() or _default_name(cleaned, upload)
         return cleaned
 

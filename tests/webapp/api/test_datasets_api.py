@@ -66,6 +66,15 @@ def test_the_same_key_queues_nothing_twice(client, preview, bearer):
     assert Job.objects.count() == 1
 
 
+def test_a_key_of_any_length_is_of_one_change_alone(client, preview, bearer):
+    key = bearer | {"Idempotency-Key": "k" * 200}
+    assert freeze(client, preview, key, edits={"drop": ["weed"]}).status_code == 202
+    answer = freeze(client, preview, key, edits={"drop": ["crop"]})
+    assert answer.status_code == 422
+    assert f"the Idempotency-Key '{'k' * 200}' was used for another job" in answer.json()["detail"]
+    assert Job.objects.count() == 1
+
+
 def test_wrong_changes_are_refused_with_a_sentence(client, preview, bearer):
     answer = freeze(client, preview, bearer, edits={"drop": ["thistle"]})
     assert answer.status_code == 422
