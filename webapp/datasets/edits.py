@@ -65,6 +65,18 @@ def history_words(version_edits: Mapping[str, Any]) -> list[list[str]]:
     return [edit_words(DatasetEdits.parse({name: step[name] for name in known if name in step})) for step in history(version_edits)]
 
 
+def shortened(version_edits: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes of a version with no more than MOST_NAMED names in each list of a split, and beside them how many there are."""
+    if "steps" in version_edits:
+        return {**version_edits, "steps": [shortened(step) for step in version_edits["steps"]]}
+    split = version_edits.get("split") or {}
+    if not split.get("lists"):
+        return dict(version_edits)
+    lists = {name: list(files)[:MOST_NAMED] for name, files in split["lists"].items()}
+    counts = {name: len(files) for name, files in split["lists"].items()}
+    return {**version_edits, "split": {**split, "lists": lists, "listed": counts}}
+
+
 def _listed(names: Sequence[str]) -> str:
     shown = list(names[:MOST_NAMED])
     if len(names) > MOST_NAMED:

@@ -96,3 +96,14 @@ def test_an_import_by_the_api_is_frozen_at_once_unless_a_preview_is_asked_for(cl
         answer = client.post("/api/v1/jobs", {"spec": spec}, content_type="application/json", headers=bearer)
         assert answer.status_code == 201, answer.content
         assert Job.objects.order_by("-id")[0].spec["preview"] is preview
+
+
+def test_long_lists_of_file_names_are_told_by_their_first_few_and_their_number(client, preview, bearer):
+    rule = {"by": "list", "lists": {"val": [f"{number}.jpg" for number in range(5000)]}}
+    DatasetVersion.objects.filter(pk=preview.pk).update(edits={"steps": [{"drop": ["weed"]}, {"split": rule}]})
+    for address in ("/api/v1/datasets", f"/api/v1/datasets/{preview.dataset.uuid}"):
+        answer = client.get(address, headers=bearer).json()
+        (version,) = (answer[0] if isinstance(answer, list) else answer)["versions"]
+        first, second = version["edits"]["steps"]
+        assert first == {"drop": ["weed"]}
+        assert (len(second["split"]["lists"]["val"]), second["split"]["listed"]) == (12, {"val": 5000})
