@@ -61,6 +61,20 @@ def artifact_open(artifact: Artifact) -> BinaryIO:
     return cast(BinaryIO, _storage().open(artifact.storage_key, "rb"))
 
 
+def artifact_bytes(artifact: Artifact, *, offset: int, size: int) -> bytes:
+    """Return a part of the bytes, and fetch no more than that. Raises FileNotFoundError where the storage has lost them."""
+    bucket = getattr(_storage(), "bucket", None)
+    if bucket is None or size == 0:
+        with artifact_open(artifact) as file:
+            file.seek(offset)
+            return file.read(size)
+    try:  # S3: opening a file there would fetch all of it
+        found = bucket.Object(artifact.storage_key).get(Range=f"bytes={offset}-{offset + size - 1}")
+    except bucket.meta.client.exceptions.NoSuchKey:
+        raise FileNotFoundError(artifact.storage_key) from None
+    return cast(bytes, found["Body"].read())
+
+
 def artifact_remove(*, sha256: str) -> bool:
     """Remove bytes that no row protects. Returns whether they were removed."""
     with transaction.atomic():
