@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -59,10 +59,11 @@ def pattern_lack(pattern: str) -> str | None:
     return None
 
 
-def names_of_no_image(files: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return those names of a list of a split that mean none of the images."""
+def names_of_no_image(files: Sequence[str], lists: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return, for the lists of splits that have some, the names that mean none of the images."""
     places = _places(list(files))
-    return [name for name in names if not _meant(name, places)]
+    strange = {split: [name for name in names if not _meant(name, places)] for split, names in lists.items()}
+    return {split: names for split, names in strange.items() if names}
 
 
 def group_names(files: Sequence[str], pattern: str) -> list[str | None]:

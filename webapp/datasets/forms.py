@@ -255,11 +255,9 @@ class EditsForm(forms.Form):
         lists = {split: names for split, names in lists.items() if names}
         if not lists:
             self.add_error("val_files", "paste at least one file name into one of the lists")
-        files = self._index().files if lists else ()
-        for split, names in lists.items():
-            if strange := names_of_no_image(files, names):
-                more = f", nor {len(strange) - 1} others of the list" if len(strange) > 1 else ""
-                self.add_error(f"{split}_files", f"no image is called '{strange[0]}'{more}; correct the name")
+        for split, strange in names_of_no_image(self._index().files, lists).items() if lists else ():
+            more = f", nor {len(strange) - 1} others of the list" if len(strange) > 1 else ""
+            self.add_error(f"{split}_files", f"no image is called '{strange[0]}'{more}; correct the name")
         return {"by": "list", "lists": lists}
 
     def _index(self) -> ArchiveIndex:
