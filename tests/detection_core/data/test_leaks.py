@@ -159,3 +159,12 @@ def test_thousands_of_equal_images_are_counted_without_looking_at_each_pair():
     started = list(islice(same_bytes(records), 3))
     assert count_same_bytes(records) == 3 * 40_000**2
     assert started == [(0, 40_000), (0, 40_001), (0, 40_002)]
+
+
+def test_deep_grey_values_are_compared_as_they_are_read(tmp_path):
+    grey = np.asarray(picture(5).convert("L"))
+    Image.fromarray(grey).save(tmp_path / "plain.png")
+    Image.fromarray(grey.astype(np.uint16) << 8).save(tmp_path / "deep.png")
+    (plain, thumbnail), (deep, other) = signature(tmp_path / "plain.png"), signature(tmp_path / "deep.png")
+    assert plain == deep
+    np.testing.assert_array_equal(thumbnail, other)
