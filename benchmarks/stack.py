@@ -81,6 +81,21 @@ class Stack:
         ended = self._await(lambda: self.client.job(job.uuid).state == "cancelled" and self.child() is None, "the job was not cancelled")
         return ended - began
 
+    def seconds_to_numbers(self, predictions: Path, ground_truth: Path, *, told: str) -> float:
+        """Upload a results file with its ground truth and score it; return the seconds to the progress message `told` and let it end."""
+        began = time.monotonic()
+        job = self.client.score(predictions, ground_truth=ground_truth, name="bench")
+        reached = self._await(lambda: self._says(job, told), f"the scoring did not come to '{told}'")
+        ended = self.client.wait(job.uuid, every_s=0.5)
+        if ended.state != "succeeded":
+            raise RuntimeError(f"the scoring failed: {ended.failure_message}")
+        return reached - began
+
+    def _says(self, job: Job, told: str) -> bool:
+        """A job that ended has said it, at the latest; progress is told once a second."""
+        now = self.client.job(job.uuid)
+        return now.final or now.progress.get("message") == told
+
     def attempt(self, job: Job) -> int:
         """Return the number of the job's latest attempt."""
         return int(self.client.job(job.uuid).data["attempt"])

@@ -318,7 +318,7 @@ def _evaluate_spec(args: argparse.Namespace) -> dict[str, Any]:
     model = args.checkpoint or args.artifact
     if args.predictions and not model and bool(args.ground_truth) != bool(args.dataset):
         truth = {"ground_truth": _file(args.ground_truth)} if args.ground_truth else {"dataset": _file(args.dataset), "split": args.split}
-        return {"kind": "score", **truth, "predictions": _file(args.predictions), "threads": args.threads}
+        return {"kind": "score", **truth, "predictions": _file(args.predictions), "ids": args.ids, "threads": args.threads}
     if args.ground_truth or args.predictions or not model or not args.dataset:
         raise InvalidInput("give --checkpoint or --artifact with --dataset, or --predictions with either --ground-truth or --dataset")
     return {
@@ -411,6 +411,8 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     _add_measured(parser, dataset_required=False)
     parser.add_argument("--ground-truth", metavar="GT.json", help="COCO ground truth of --predictions, in place of --dataset")
     parser.add_argument("--predictions", metavar="DT.json", help="COCO results (.json or .json.gz) to score without a model")
+    ids = "whose ids the predictions use: of the annotations that --dataset was read from, or of its COCO export"
+    parser.add_argument("--ids", choices=["source", "export"], help=ids)
 
 
 def _add_benchmark(parser: argparse.ArgumentParser) -> None:

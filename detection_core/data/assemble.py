@@ -81,6 +81,7 @@ def assemble(
         licence=None,
         source=None,
         report=log.report(),
+        source_categories=raw.source_categories,
     )
 
 
@@ -91,7 +92,8 @@ def checked_again(dataset: DetectionDataset) -> DetectionDataset:
     """
     log = HealthLog(dataset.report, told_once=("converted_image", "group_in_two_splits"))
     images = [_raw_image(record) for record in dataset.records]
-    raw = RawDataset(dataset.classes, images, "dataset.json")
+    categories = {category: label for category, label in dataset.source_categories.items() if 0 <= label < len(dataset.classes)}
+    raw = RawDataset(dataset.classes, images, "dataset.json", categories)
     found = assemble(raw, dataset.root, log, name=dataset.name, form=dataset.form, keep_splits=True)
     return replace(found, licence=dataset.licence, source=dataset.source)
 
@@ -102,7 +104,7 @@ def _raw_image(record: ImageRecord) -> RawImage:
         RawBox(tuple(box), label, f"box {number}", crowd, area if area > 0 else None)
         for number, (box, label, crowd, area) in enumerate(rows, start=1)
     ]
-    return RawImage(record.file, record.split, boxes, size=(record.width, record.height), group=record.group)
+    return RawImage(record.file, record.split, boxes, size=(record.width, record.height), group=record.group, source_id=record.source_id)
 
 
 def _checked(raw: RawImage, root: Path, classes: int, log: HealthLog) -> _Image | None:
@@ -255,6 +257,7 @@ def _record(number: int, image: _Image, split: Split, group: str | None) -> Imag
         labels=np.array([box.label for box in image.boxes], dtype=np.int64),
         iscrowd=np.array([box.crowd for box in image.boxes], dtype=bool),
         area=np.array(area, dtype=np.float64),
+        source_id=image.raw.source_id,
     )
 
 

@@ -42,6 +42,7 @@ class CanonicalImage(Schema):
     labels: tuple[int, ...]
     iscrowd: tuple[bool, ...]
     area: tuple[float, ...]
+    source_id: int | None = None
 
 
 class CanonicalIndex(Schema):
@@ -56,6 +57,7 @@ class CanonicalIndex(Schema):
     source: str | None
     report: HealthReport
     images: tuple[CanonicalImage, ...] = Field(min_length=1)
+    source_categories: tuple[tuple[int, int], ...] = ()  # category id of the COCO annotations, label
 
 
 def content_hash(classes: Iterable[str], records: Iterable[ImageRecord]) -> str:
@@ -126,6 +128,7 @@ def read_canonical(folder: Path) -> DetectionDataset:
         licence=index.licence,
         source=index.source,
         report=index.report,
+        source_categories=dict(index.source_categories),
     )
 
 
@@ -179,6 +182,7 @@ def _record(number: int, image: CanonicalImage, folder: Path, classes: tuple[str
         labels=np.array(image.labels, dtype=np.int64),
         iscrowd=np.array(image.iscrowd, dtype=bool),
         area=np.array(image.area, dtype=np.float64),
+        source_id=image.source_id,
     )
 
 
@@ -198,6 +202,7 @@ def _index(dataset: DetectionDataset, inner_names: list[str]) -> dict[str, Any]:
         "source": dataset.source,
         "report": dataset.report.to_dict(),
         "images": [_image_entry(record, inner) for record, inner in zip(dataset.records, inner_names, strict=True)],
+        **({"source_categories": sorted(dataset.source_categories.items())} if dataset.source_categories else {}),
     }
 
 
@@ -214,6 +219,7 @@ def _image_entry(record: ImageRecord, inner: str) -> dict[str, Any]:
         "labels": labels,
         "iscrowd": iscrowd,
         "area": area,
+        **({} if record.source_id is None else {"source_id": record.source_id}),
     }
 
 

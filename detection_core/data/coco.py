@@ -59,7 +59,7 @@ def read_coco(found: list[CocoFile], files: list[str], log: HealthLog) -> RawDat
     images: list[RawImage] = []
     for coco in found:
         images.extend(_images_of(coco, labels, places, log))
-    return RawDataset(tuple(names[category] for category in sorted(names)), images, found[0].file)
+    return RawDataset(tuple(names[category] for category in sorted(names)), images, found[0].file, source_categories=labels)
 
 
 def _without_outlines(row: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def _images_of(coco: CocoFile, labels: dict[int, int], places: _ImagePlaces, log
             absent.add(key)
             log.add("missing_image", name, f"{coco.file} lists it, but there is no such file", "the image was left out with its boxes")
             continue
-        images[key] = RawImage(place, coco.split, size=_size(row))
+        images[key] = RawImage(place, coco.split, size=_size(row), source_id=key if isinstance(key, int) else None)
     _add_boxes(coco, images, absent, labels, log)
     return list(images.values())
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -32,7 +32,8 @@ class ImageRecord:
     `image_id` counts from 1 in the order of file names over the whole data set. `file` is a posix path under the data set's root.
     `group` names images that belong together (one place, one flight, copies of one photograph) and never stand in two splits.
     `boxes` float64 [n, 4] xyxy in pixels of the upright image, inside it; `labels` int64 [n] 0-based; `iscrowd` bool [n];
-    `area` float64 [n] square pixels (of the segment where the source tells it, else of the box).
+    `area` float64 [n] square pixels (of the segment where the source tells it, else of the box). `source_id` is the id that the COCO
+    annotations gave it, from which the data set was read.
     """
 
     image_id: int
@@ -46,11 +47,15 @@ class ImageRecord:
     labels: np.ndarray
     iscrowd: np.ndarray
     area: np.ndarray
+    source_id: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class DetectionDataset:
-    """Images of up to three splits with boxes of `classes`; `content_hash` names what a detector can see of it."""
+    """Images of up to three splits with boxes of `classes`; `content_hash` names what a detector can see of it.
+
+    `source_categories` gives the label of each category id of the COCO annotations from which it was read.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -61,6 +66,7 @@ class DetectionDataset:
     licence: str | None
     source: str | None
     report: HealthReport
+    source_categories: Mapping[int, int] = field(default_factory=dict)
 
     def split(self, name: str) -> tuple[ImageRecord, ...]:
         """Return the records of a split, which may be empty; InvalidInput where `name` is no split."""

@@ -44,10 +44,11 @@ def apply_edits(dataset: DetectionDataset, edits: DatasetEdits) -> DetectionData
     if not edits.rename and not edits.drop and edits.split is None:
         return dataset
     log = HealthLog(dataset.report)
-    classes, records = _with_classes(dataset, edits, log)
+    dataset = _with_classes(dataset, edits, log)
+    records = dataset.records
     if edits.split is not None:
         records = _with_splits(dataset, records, edits.split, log)
-    return replace(dataset, classes=classes, records=records, content_hash=content_hash(classes, records), report=log.report())
+    return replace(dataset, records=records, content_hash=content_hash(dataset.classes, records), report=log.report())
 
 
 def pattern_lack(pattern: str) -> str | None:
@@ -88,9 +89,9 @@ def group_names(files: Sequence[str], pattern: str) -> list[str | None]:
     return [name or None for name in names]
 
 
-def _with_classes(dataset: DetectionDataset, edits: DatasetEdits, log: HealthLog) -> tuple[tuple[str, ...], tuple[ImageRecord, ...]]:
+def _with_classes(dataset: DetectionDataset, edits: DatasetEdits, log: HealthLog) -> DetectionDataset:
     if not edits.rename and not edits.drop:
-        return dataset.classes, dataset.records
+        return dataset
     _check_names(dataset, edits)
     kept = [name for name in dataset.classes if name not in edits.drop]
     classes = tuple(dict.fromkeys(edits.rename.get(name, name) for name in kept))
@@ -100,7 +101,8 @@ def _with_classes(dataset: DetectionDataset, edits: DatasetEdits, log: HealthLog
     records = tuple(_relabelled(record, new_label) for record in dataset.records)
     if len(classes) < len(kept):
         records = tuple(_without_repeats(record, dataset.shown_file(record), log) for record in records)
-    return classes, records
+    categories = {category: int(new_label[label]) for category, label in dataset.source_categories.items() if new_label[label] >= 0}
+    return replace(dataset, classes=classes, records=records, source_categories=categories)
 
 
 def _check_names(dataset: DetectionDataset, edits: DatasetEdits) -> None:

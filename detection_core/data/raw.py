@@ -31,8 +31,10 @@ class RawBox:
 
 @dataclass(frozen=True)
 class RawImage:
-    """One image file (posix path under the root) with what the source says of it. `size` is (width, height) as declared, if so, and
-    `group` names images that belong together."""
+    """One image file (posix path under the root) with what the source says of it.
+
+    `size` is (width, height) as declared, if so; `group` names images that belong together; `source_id` the image's id in COCO annotations.
+    """
 
     file: str
     split: str | None
@@ -40,16 +42,20 @@ class RawImage:
     size: tuple[int, int] | None = None
     relative_boxes: bool = False
     group: str | None = None
+    source_id: int | None = None
 
 
 @dataclass(frozen=True)
 class RawDataset:
-    """All images that a reader found, with the class names in label order and the file that names them. Boxes of an image with
-    `relative_boxes` are in 0..1."""
+    """All images that a reader found, with the class names in label order. Boxes of an image with `relative_boxes` are in 0..1.
+
+    `named_in` is the file that names the classes; `source_categories` gives the label of each category id of COCO annotations.
+    """
 
     classes: tuple[str, ...]
     images: list[RawImage]
     named_in: str = ""
+    source_categories: dict[int, int] = field(default_factory=dict)
 
 
 def files_under(root: Path) -> Iterator[str]:

@@ -10,11 +10,10 @@ import numpy as np
 from detection_core.evaluation.bootstrap import DRAWS, bootstrap
 from detection_core.evaluation.coco_metrics import detection_table
 from detection_core.evaluation.errors import calibration, error_shares
+from detection_core.evaluation.greedy import make_case
 from detection_core.evaluation.matching import match
 from detection_core.evaluation.operating_point import choose_threshold, confusion, operating_point
 from detection_core.schemas.accuracy import AccuracyCard
-
-_SCORE = 5
 
 
 def accuracy_card(
@@ -45,7 +44,7 @@ def accuracy_card(
     table = detection_table(detections)
     intervals, drawn = bootstrap(match(ground_truth, table), groups=groups, seed=seed, draws=draws)
     card = AccuracyCard(bootstrap=intervals, errors=error_shares(ground_truth, table))
-    if not scores_are_unit(table) or (operating and not scores_are_unit(operating[1])):
+    if not all(scores_are_unit(*case) for case in ((ground_truth, table), operating) if case):
         return card, drawn
     score_thresh = choose_threshold(*(operating or (ground_truth, table)))
     at_threshold = {
@@ -56,6 +55,7 @@ def accuracy_card(
     return card.model_copy(update=at_threshold), drawn
 
 
-def scores_are_unit(table: np.ndarray) -> bool:
-    """Say whether the scores of detections [n, 7] all lie in 0..1, as those of a file from elsewhere need not."""
-    return bool(((table[:, _SCORE] >= 0) & (table[:, _SCORE] <= 1)).all())
+def scores_are_unit(ground_truth: dict[str, Any], table: np.ndarray) -> bool:
+    """Say whether the scores of detections [n, 7] that count all lie in 0..1, as those of a file from elsewhere need not."""
+    scores = make_case(ground_truth, table).scores
+    return bool(((scores >= 0) & (scores <= 1)).all())

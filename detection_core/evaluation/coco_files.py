@@ -7,7 +7,7 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from detection_core.evaluation.coco_metrics import detection_table
+from detection_core.evaluation.result_ids import IdSource, IdSpace, chosen_space
 from detection_core.schemas.base import InvalidInput
 
 MAX_JSON_BYTES = 1 << 30
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_ID = 2**53  # ids stand in a float64 table
+FOREIGN = MAX_ID + 2  # the category of detections of a class that the ground truth does not have; a float64 holds it
 LARGEST_NUMBER = 1e15  # refuses infinities, NaN and whole numbers that no float holds
 
 
@@ -49,8 +51,11 @@ def read_ground_truth(path: Path) -> dict[str, Any]:
     tables = {name: _entries(data, name, path.name) for name in ("images", "categories", "annotations")}
     image_ids = _unique_ids(tables["images"], "images", path.name)
     category_ids = _unique_ids(tables["categories"], "categories", path.name)
-    for entry in tables["categories"]:
-        entry.setdefault("name", str(entry["id"]))
+    for number, entry in enumerate(tables["images"]):
+        _plain_image(entry, f"{path.name}: images[{number}]")
+    for number, entry in enumerate(tables["categories"]):
+        if not isinstance(entry.setdefault("name", str(entry["id"])), str):
+            raise InvalidInput(f"{path.name}: categories[{number}] has name {entry['name']!r:.40}; give a text")
     for number, entry in enumerate(tables["annotations"]):
         where = f"{path.name}: annotations[{number}]"
         _known(entry, "image_id", image_ids, "images", where)
@@ -62,7 +67,14 @@ def read_ground_truth(path: Path) -> dict[str, Any]:
 
 
 @_collector_off()
-def read_detections(path: Path, ground_truth: dict[str, Any], *, place: str = "the ground truth's images") -> tuple[np.ndarray, int]:
+def read_detections(
+    path: Path,
+    ground_truth: dict[str, Any],
+    *,
+    place: str = "the ground truth's images",
+    spaces: Mapping[IdSource, IdSpace] | None = None,
+    ids: IdSource | None = None,
+) -> tuple[np.ndarray, int]:
     """Read a COCO results file (.json or .json.gz) for `ground_truth`.
 
     An entry names its image by `image_id`, or by `file_name`: as it stands in the ground truth, without `images/` in front, or without its
@@ -70,10 +82,12 @@ def read_detections(path: Path, ground_truth: dict[str, Any], *, place: str = "t
 
     Args:
         place: what an unknown image is missing from, in the words of the message.
+        spaces: the ids that the file may speak in, where they need not be those of the ground truth.
+        ids: which of them it does; None: as its entries tell.
 
     Returns:
-        float64 [n, 7] rows of image id, x, y, w, h, score, category id; and how many of them are of classes that the ground truth does
-        not have, which COCO scoring passes over.
+        float64 [n, 7] rows of image id, x, y, w, h, score, category id, in the ids of the ground truth; and how many of them are of
+        classes that it does not have: their category is FOREIGN, which scoring passes over.
 
     Raises:
         InvalidInput: one sentence that names the file, the entry and the field.
@@ -81,13 +95,13 @@ def read_detections(path: Path, ground_truth: dict[str, Any], *, place: str = "t
     data = _read_json(path)
     if not isinstance(data, list):
         raise InvalidInput(f"{path.name}: COCO results are a list of objects with image_id, category_id, bbox and score")
-    image_ids = {image["id"] for image in ground_truth["images"]}
+    own = IdSpace(*({entry["id"]: entry["id"] for entry in ground_truth[name]} for name in ("images", "categories")))
+    space = chosen_space(data, spaces, asked=ids, file=path.name) if spaces else own
     names = _image_names(ground_truth["images"])
-    table = _sound_table(data, image_ids, names)
+    table = _sound_table(data, space, names)
     if table is None:
-        table = _table_by_entry(data, image_ids, names, place, path.name)
-    categories = np.array([entry["id"] for entry in ground_truth["categories"]], dtype=np.float64)
-    return table, int(np.count_nonzero(~np.isin(table[:, 6], categories)))
+        table = _table_by_entry(data, space, names, place, path.name)
+    return table, int(np.count_nonzero(table[:, 6] == FOREIGN))
 
 
 def write_detections(path: Path, detections: np.ndarray) -> None:
@@ -137,44 +151,46 @@ def _image_names(images: list[dict[str, Any]]) -> dict[str, int]:
     return names | {name.removeprefix("images/"): image for name, image in given} | dict(given)
 
 
-def _sound_table(data: list[Any], image_ids: set[int], names: dict[str, int]) -> np.ndarray | None:
+def _sound_table(data: list[Any], space: IdSpace, names: dict[str, int]) -> np.ndarray | None:
     """Return the table of a file without fault, column by column, for half a million entries take long one by one; else None."""
     try:
-        images = [entry["image_id"] if "image_id" in entry else names[entry["file_name"]] for entry in data]
+        written = [entry["image_id"] for entry in data if "image_id" in entry]
+        images = [space.images[entry["image_id"]] if "image_id" in entry else names[entry["file_name"]] for entry in data]
         categories = [entry["category_id"] for entry in data]
         boxes = [entry["bbox"] for entry in data]
         scores = [entry["score"] for entry in data]
-        if not (set(map(type, images)) | set(map(type, categories)) <= {int} and set(map(type, boxes)) <= {list}):
+        if not (set(map(type, written)) | set(map(type, categories)) <= {int} and set(map(type, boxes)) <= {list}):
             return None
         if not (set(map(len, boxes)) <= {4} and set(map(type, chain(scores, chain.from_iterable(boxes)))) <= {int, float}):
             return None
         numbers = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-        table = np.column_stack([np.array(column, dtype=np.float64) for column in (images, scores, categories)]).reshape(-1, 3)
+        if categories and not 0 <= min(categories) <= max(categories) <= MAX_ID:
+            return None
+        labels = [space.categories.get(category, FOREIGN) for category in categories]
+        table = np.column_stack([np.array(column, dtype=np.float64) for column in (images, scores, labels)]).reshape(-1, 3)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     table = np.column_stack([table[:, :1], numbers, table[:, 1:]])
-    known = image_ids.issuperset(images) and bool((table[:, 6] >= 0).all() and (table[:, 6] <= MAX_ID).all())
-    sound = known and bool((np.abs(table[:, 1:6]) < LARGEST_NUMBER).all() and (table[:, 3:5] >= 0).all())
-    return table if sound else None
+    return table if (np.abs(table[:, 1:6]) < LARGEST_NUMBER).all() and (table[:, 3:5] >= 0).all() else None
 
 
-def _table_by_entry(data: list[Any], image_ids: set[int], names: dict[str, int], place: str, file: str) -> np.ndarray:
+def _table_by_entry(data: list[Any], space: IdSpace, names: dict[str, int], place: str, file: str) -> np.ndarray:
     """Return the table entry by entry, and name the first that is wrong."""
     rows = []
     for number, entry in enumerate(data):
         where = f"{file}: entry {number}"
         if not isinstance(entry, dict):
             raise InvalidInput(f"{where} is not an object with image_id, category_id, bbox and score")
-        image = _image_of(entry, image_ids, names, place, where)
-        category = _identifier(entry, "category_id", where)
+        image = _image_of(entry, space, names, place, where)
+        category = space.categories.get(_identifier(entry, "category_id", where), FOREIGN)
         rows.append((image, *_box(entry, where), _number(entry.get("score"), "score", where), category))
     return np.array(rows, dtype=np.float64).reshape(-1, 7)
 
 
-def _image_of(entry: dict[str, Any], image_ids: set[int], names: dict[str, int], place: str, where: str) -> int:
+def _image_of(entry: dict[str, Any], space: IdSpace, names: dict[str, int], place: str, where: str) -> int:
     if "image_id" in entry or "file_name" not in entry:
-        _known(entry, "image_id", image_ids, place, where)
-        return int(entry["image_id"])
+        _known(entry, "image_id", space.images, place, where)
+        return space.images[entry["image_id"]]
     name = entry["file_name"]
     if not isinstance(name, str) or name not in names:
         shown = repr(name)[:100]
@@ -190,6 +206,15 @@ def _entries(data: dict[str, Any], name: str, file: str) -> list[dict[str, Any]]
         if not isinstance(entry, dict):
             raise InvalidInput(f"{file}: {name}[{number}] is not an object; correct it")
     return entries
+
+
+def _plain_image(entry: dict[str, Any], where: str) -> None:
+    """Leave only sizes that are sizes, which box scoring does not need, and names that are texts."""
+    for side in ("width", "height"):
+        value = entry.get(side)
+        entry[side] = value if type(value) is int and 0 < value < MAX_ID else None
+    if not isinstance(entry.setdefault("file_name", ""), str):
+        raise InvalidInput(f"{where} has file_name {entry['file_name']!r:.40}; give a text")
 
 
 def _unique_ids(entries: list[dict[str, Any]], name: str, file: str) -> set[int]:
@@ -210,7 +235,7 @@ def _identifier(entry: dict[str, Any], field: str, where: str) -> int:
     return value
 
 
-def _known(entry: dict[str, Any], field: str, known: set[int], place: str, where: str) -> None:
+def _known(entry: dict[str, Any], field: str, known: Container[int], place: str, where: str) -> None:
     value = _identifier(entry, field, where)
     if value not in known:
         raise InvalidInput(f"{where} has {field} {value}, which is not in {place}; correct it or remove the entry")

@@ -24,6 +24,11 @@ IOU_50, IOU_75 = 0, 5
 ALL, SMALL, MEDIUM, LARGE = range(4)
 TOP_1, TOP_10, TOP_100 = range(3)
 
+# Detections of an image and class that count, the best of them.
+MOST_DETECTIONS = 100
+# An object of at most so many square pixels is small, of more than so many large.
+SMALL_AREA, LARGE_AREA = 32**2, 96**2
+
 AUDIT_WHOLE_UP_TO = 500
 AUDIT_SAMPLE = 200
 # Largest difference between the two evaluators that rounding explains.
@@ -105,7 +110,8 @@ def _plain_truth(ground_truth: dict[str, Any]) -> dict[str, Any]:
         }
         for number, entry in enumerate(ground_truth["annotations"], start=1)
     ]
-    images = [{"id": image["id"], "width": image.get("width", 0), "height": image.get("height", 0)} for image in ground_truth["images"]]
+    # The sizes of images play no part in box scoring.
+    images = [{"id": image["id"], "width": 0, "height": 0} for image in ground_truth["images"]]
     categories = [{"id": entry["id"], "name": entry["name"]} for entry in ground_truth["categories"]]
     return {"images": images, "categories": sorted(categories, key=lambda entry: entry["id"]), "annotations": annotations}
 

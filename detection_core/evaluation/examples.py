@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from detection_core.evaluation.errors import KINDS, SCORE_FLOOR, Explained, explain
-from detection_core.evaluation.greedy import FOREGROUND_IOU, Case, Matches, make_case, match, overlaps_of
+from detection_core.evaluation.greedy import FOREGROUND_IOU, Case, Matches, at_least, make_case, match, overlaps_of
 from detection_core.evaluation.suspects import SIZES, Suspect, find_suspects, sizes_of
 
 VERSION = 1
+MOST_KEPT = 300_000  # some 30 MB of JSON
+_SCORE = 5
 
 
 def write_examples(
@@ -28,8 +30,9 @@ def write_examples(
     """Write what a page needs to show the images of an evaluation, as gzipped JSON; equal input gives equal bytes.
 
     Boxes are x1, y1, x2, y2 in pixels of the original image, to a tenth. A label is a place in `classes`. Detections stand the best
-    first, those above the floor only: 0.05, or half the operating point where that is lower. What became of a detection and whether an
-    object is found hold at every score threshold above the floor: an object is found from its `score` down.
+    first, those above the floor only: 0.05, or half the operating point where that is lower, and higher, up to the operating point,
+    where more than 300,000 detections would be kept. What became of a detection and whether an object is found hold at every score
+    threshold above the floor: an object is found from its `score` down.
 
     Args:
         ground_truth: COCO dict; images may have `file_name`, `width` and `height`.
@@ -37,7 +40,7 @@ def write_examples(
         groups: place, flight or clip by image id, where images have one.
         score_thresh: the operating point.
     """
-    floor = min(SCORE_FLOOR, score_thresh / 2)
+    floor = score_floor(detections[:, _SCORE], score_thresh)
     case = make_case(ground_truth, detections, above=floor)
     overlaps = overlaps_of(case)
     matches = match(case, overlaps)
@@ -55,6 +58,16 @@ def write_examples(
         for number, image in enumerate(_images(case, matches, explained, groups)):
             packed.write((",\n" if number else "\n").encode() + _json(image).encode())
         packed.write(b'\n],"suspects":' + _json(_listed(case, suspects)).encode() + b"}\n")
+
+
+def score_floor(scores: np.ndarray, score_thresh: float) -> float:
+    """Return the score above which detections are kept: so low that the slider has room, so high that a page can read the file."""
+    floor = min(SCORE_FLOOR, score_thresh / 2)
+    above = scores[scores > floor]
+    if len(above) <= MOST_KEPT:
+        return floor
+    first_left_out = float(np.partition(above, len(above) - MOST_KEPT - 1)[len(above) - MOST_KEPT - 1])
+    return max(floor, min(first_left_out, at_least(score_thresh)))
 
 
 def _images(case: Case, matches: Matches, explained: Explained, groups: Mapping[int, str | None]) -> Iterator[dict[str, Any]]:

@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from detection_core.evaluation.coco_metrics import detection_table
+from detection_core.evaluation.coco_metrics import MOST_DETECTIONS, detection_table
 from detection_core.schemas.base import InvalidInput
 
 FOREGROUND_IOU = 0.5
 BACKGROUND_IOU = 0.1
-TOP = 100  # detections of an image and class that count, the best of them, as in the 12 numbers
-SMALL_AREA, LARGE_AREA = 32**2, 96**2
 PAIRS_AT_ONCE = 1_000_000
 
 
@@ -159,7 +157,7 @@ def _detection_arrays(table: np.ndarray, image_ids: np.ndarray, category_ids: np
         kept &= table[:, 5] > above
     rows = np.flatnonzero(kept)
     order = rows[np.lexsort((-table[rows, 5], image[rows]))]
-    order = order[_rank_within(image[order] * len(category_ids) + label[order]) < TOP]
+    order = order[_rank_within(image[order] * len(category_ids) + label[order]) < MOST_DETECTIONS]
     return image[order], label[order], table[order, 1:5], table[order, 5], order
 
 

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from detection_core.evaluation.coco_metrics import detection_table
+from detection_core.evaluation.coco_metrics import MOST_DETECTIONS, SMALL_AREA, detection_table
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-MOST_DETECTIONS = 100
 # Square pixels that count as large as this; others are ignored. The bounds are COCO's own.
 AREA_ALL = (0.0, 1e5**2)
-AREA_SMALL = (0.0, 32.0**2)
+AREA_SMALL = (0.0, float(SMALL_AREA))
 PAIRS_AT_ONCE = 1 << 20
 
 _BITS = (1 << np.arange(len(IOU_THRESHOLDS))).astype(np.uint16)

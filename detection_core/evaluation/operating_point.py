@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from detection_core.evaluation.coco_metrics import SMALL_AREA
 from detection_core.evaluation.greedy import (
-    SMALL_AREA,
     Case,
     Matches,
     at_least,
@@ -60,7 +60,7 @@ def operating_point(ground_truth: dict[str, Any], detections: np.ndarray, *, sco
     """Count what detections of at least `score_thresh` get right and wrong at IoU 0.5.
 
     Crowd boxes are no objects, and detections in a crowd of their class do not count. An object is small by its `area` in COCO's ground
-    truth: under 32 x 32 pixels of the original image. F1 is None where there is no object.
+    truth: up to 32 x 32 pixels of the original image. F1 is None where there is no object.
 
     Args:
         ground_truth: COCO dict.
@@ -75,7 +75,7 @@ def operating_point(ground_truth: dict[str, Any], detections: np.ndarray, *, sco
     refuse_scores_outside_unit(case.scores)
     objects, counted = ~case.truth_crowd, ~matches.hidden
     found = matches.found(len(objects))
-    small = objects & (case.truth_area < SMALL_AREA)
+    small = objects & (case.truth_area <= SMALL_AREA)
     right, kept, there = int(matches.right.sum()), int(counted.sum()), int(objects.sum())
     return OperatingPoint(
         score_thresh=score_thresh,

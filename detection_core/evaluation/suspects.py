@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from detection_core.evaluation.coco_metrics import LARGE_AREA, SMALL_AREA
 from detection_core.evaluation.errors import BKG, LOC, Explained
-from detection_core.evaluation.greedy import FOREGROUND_IOU, LARGE_AREA, SMALL_AREA, Case, Matches, Overlaps
+from detection_core.evaluation.greedy import FOREGROUND_IOU, Case, Matches, Overlaps
 
 SuspectKind = Literal["missing_label", "wrong_class", "bad_box", "spurious_label"]
 
@@ -71,8 +72,8 @@ def confident_score(scores: np.ndarray, score_thresh: float) -> float:
 
 
 def sizes_of(area: np.ndarray) -> np.ndarray:
-    """Return the place in SIZES by area in square pixels: under 32 x 32, up to 96 x 96, above."""
-    return (area >= SMALL_AREA).astype(np.int64) + (area > LARGE_AREA)
+    """Return the place in SIZES by area in square pixels: up to 32 x 32, up to 96 x 96, above."""
+    return (area > SMALL_AREA).astype(np.int64) + (area > LARGE_AREA)
 
 
 def _explain(unexplained: np.ndarray, suspects: list[Suspect]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from detection_core.evaluation.bootstrap import DRAWS
-from detection_core.evaluation.card import accuracy_card, scores_are_unit
+from detection_core.evaluation.card import accuracy_card
 from detection_core.evaluation.coco_metrics import AUDIT_TOLERANCE, audit, engine_version
 from detection_core.evaluation.curves import write_curves
 from detection_core.evaluation.examples import write_examples
@@ -62,7 +62,7 @@ def account(judged: Judged, context: JobContext, *, begin: float) -> Account:
     word = audited(truth, table, context)
     _stage(DRAWING, begin + 0.3 * (1 - begin), context)
     card, draws = accuracy_card(truth, table, groups=judged.groups, operating=judged.operating, chosen_on=judged.chosen_on)
-    if not scores_are_unit(table):
+    if card.operating_point is None:
         context.events.warning("scores are not 0 to 1, so there is no operating point, no calibration and no gallery; COCO's numbers stand")
     _stage(WRITING, begin + 0.9 * (1 - begin), context)
     curves = context.out / "curves.json.gz"

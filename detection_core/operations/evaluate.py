@@ -96,9 +96,11 @@ def protocol(pipeline: DetectionPipeline) -> dict[str, Any]:
 
 
 def _operating_records(spec: EvaluateSpec, dataset: DetectionDataset) -> tuple[ImageRecord, ...]:
+    """Images of another split to choose the threshold on; none where no object stands on them, for then they choose nothing."""
     if spec.operating_split is None or spec.operating_split == spec.split:
         return ()
-    return dataset.split(spec.operating_split)
+    records = dataset.split(spec.operating_split)
+    return records if any(len(record.labels) for record in records) else ()
 
 
 def _operating(

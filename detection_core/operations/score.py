@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from detection_core.evaluation.coco_files import read_detections, read_ground_truth
 from detection_core.evaluation.coco_metrics import coco_metrics, engine_version
+from detection_core.evaluation.result_ids import IdSource, IdSpace, id_spaces
 from detection_core.operations.accuracy import Judged, account
 from detection_core.operations.context import JobContext
 from detection_core.schemas.files import InputFile
@@ -55,21 +57,24 @@ def run(spec: ScoreSpec, context: JobContext) -> ScoreResult:
 
 def _on_file(spec: ScoreSpec, truth: InputFile, context: JobContext) -> Judged:
     ground_truth = read_ground_truth(context.resolve(truth))
-    detections = _detections(spec, ground_truth, "the ground truth's images", context)
+    detections = _detections(spec, ground_truth, "the ground truth's images", None, context)
     return Judged(ground_truth, detections, groups={}, operating=None, chosen_on=WHOLE_FILE)
 
 
 def _on_dataset(spec: ScoreSpec, file: InputFile, context: JobContext) -> tuple[Judged, str]:
     dataset = context.dataset(file)
     records = dataset.require_split(spec.split)
-    detections = _detections(spec, dataset.coco(dataset.records), f"data set '{dataset.name}'", context)
+    spaces = id_spaces(dataset, spec.split)
+    detections = _detections(spec, dataset.coco(dataset.records), f"data set '{dataset.name}'", spaces, context)
     ground_truth = dataset.coco(records)
     own = _on_images(detections, ground_truth)
     operating_truth = dataset.coco(dataset.split(OPERATING_SPLIT))
     for_operating = _on_images(detections, operating_truth)
-    chosen_elsewhere = spec.split != OPERATING_SPLIT and len(for_operating) > 0
-    if elsewhere := len(detections) - len(own):
-        context.events.warning(f"{elsewhere} detections are on images of other splits than {spec.split}; they do not count")
+    chosen_elsewhere = spec.split != OPERATING_SPLIT and len(for_operating) > 0 and len(operating_truth["annotations"]) > 0
+    used = len(own) + (len(for_operating) if chosen_elsewhere else 0)
+    if elsewhere := len(detections) - used:
+        told = f"{spec.split} and {OPERATING_SPLIT}, which chooses the threshold" if chosen_elsewhere else spec.split
+        context.events.warning(f"{elsewhere} detections are on images of other splits than {told}; they do not count")
     judged = Judged(
         ground_truth,
         own,
@@ -80,8 +85,11 @@ def _on_dataset(spec: ScoreSpec, file: InputFile, context: JobContext) -> tuple[
     return judged, dataset.content_hash
 
 
-def _detections(spec: ScoreSpec, ground_truth: dict[str, Any], place: str, context: JobContext) -> np.ndarray:
-    detections, foreign = read_detections(context.resolve(spec.predictions), ground_truth, place=place)
+def _detections(
+    spec: ScoreSpec, ground_truth: dict[str, Any], place: str, spaces: Mapping[IdSource, IdSpace] | None, context: JobContext
+) -> np.ndarray:
+    path = context.resolve(spec.predictions)
+    detections, foreign = read_detections(path, ground_truth, place=place, spaces=spaces, ids=spec.ids)
     if foreign:
         context.events.warning(f"{foreign} detections are of classes that the ground truth does not have; they do not count")
     return detections

@@ -55,7 +55,7 @@ class OperatingPoint(Schema):
     """What a user of the detector gets at one score threshold: matches at IoU 0.5, over all classes.
 
     The threshold gives the largest F1 on `chosen_on`: `val`, or the evaluated split itself where there is no other, which flatters.
-    `small_recall` is recall of objects under 32 x 32 pixels of the original image; `small_ground_truths` how many there are.
+    `small_recall` is recall of objects up to 32 x 32 pixels of the original image; `small_ground_truths` how many there are.
     """
 
     score_thresh: Unit

@@ -105,7 +105,9 @@ class EvaluateSpec(Schema):
 class ScoreSpec(Schema):
     """Score a COCO results file; no model is run. The truth is a COCO file (`ground_truth`) or a split of a data set (`dataset`).
 
-    With a data set, image ids are those of its COCO export, or `file_name` stands in place of `image_id`; category ids likewise.
+    With a data set, `ids` says whose image and category ids the file uses: those of the COCO annotations that the data set was read
+    from (`source`), or those of its COCO export (`export`). None: as the file's own ids tell, refused where they could be both.
+    `file_name` may stand in place of `image_id`.
     """
 
     schema_version: Literal[1] = 1
@@ -113,6 +115,7 @@ class ScoreSpec(Schema):
     ground_truth: InputFile | None = None
     dataset: InputFile | None = None
     split: Split = "test"
+    ids: Literal["source", "export"] | None = None
     predictions: InputFile
     name: Annotated[str, Field(max_length=100)] = ""
     threads: Threads = 1

@@ -104,7 +104,7 @@ def test_the_score_job_tells_times_and_memory(tmp_path: Path) -> None:
     (tmp_path / "gt.json").write_text(json.dumps(truth))
     write_detections(tmp_path / "dt.json.gz", table)
     scored = scoring.score_in_child(tmp_path)
-    assert scored.numbers_s > 0 and scored.interval_s > 0
+    assert scored.interval_s > 0
     assert 0.02 < scored.memory_gib < 8
 
 

@@ -41,6 +41,9 @@ class PredictionsIn(Schema):
     sha256: Sha256
     dataset: str = Field("", description="name of a data set (its newest version), or id or artifact_sha256 of a version")
     split: SplitName = "test"
+    ids: Literal["source", "export"] | None = Field(
+        None, description="whose ids the file uses: of the annotations that the data set was read from, or of its COCO export"
+    )
     ground_truth_sha256: Sha256 | None = None
     name: Annotated[str, Field(max_length=100)] = ""
     lane: str = "cpu"
@@ -80,7 +83,7 @@ def predictions(request: HttpRequest, body: PredictionsIn, key: str | None = IDE
         of = _uploaded(body.ground_truth_sha256 or "").name
         truth = {"ground_truth": {"sha256": body.ground_truth_sha256, "name": of}}
     name = body.name or file.name[:100]
-    told = {"predictions": {"sha256": file.sha256, "name": file.name}, "split": body.split, "name": name}
+    told = {"predictions": {"sha256": file.sha256, "name": file.name}, "split": body.split, "ids": body.ids, "name": name}
     spec = ScoreSpec.parse({**truth, **told, "threads": selectors.lane_threads(body.lane)})
     job = services.job_create(spec=spec, user=caller(request), title=f"{name} · {of}", lane=body.lane, idempotency_key=key)
     return Status(201, job_out(job))

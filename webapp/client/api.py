@@ -282,9 +282,23 @@ class Client:
         body = {"spec": spec, "dataset": dataset, **told}
         return Suite.of(self.call("POST", "/models/import", json=body, headers={"Idempotency-Key": str(uuid.uuid4())}))
 
-    def score(self, path: Path, *, dataset: str = "", split: str = "test", ground_truth: Path | None = None, name: str = "") -> Job:
-        """Upload a COCO results file and score it on a split of a data set of the site, or against a COCO file."""
-        body: dict[str, Any] = {"sha256": self.upload(path)["sha256"], "dataset": dataset, "split": split, "name": name or path.name}
+    def score(
+        self,
+        path: Path,
+        *,
+        dataset: str = "",
+        split: str = "test",
+        ground_truth: Path | None = None,
+        ids: str | None = None,
+        name: str = "",
+    ) -> Job:
+        """Upload a COCO results file and score it on a split of a data set of the site, or against a COCO file.
+
+        Args:
+            ids: whose ids the file uses: "source", the annotations that the data set was read from, or "export", its COCO export.
+        """
+        told = {"dataset": dataset, "split": split, "ids": ids, "name": name or path.name}
+        body: dict[str, Any] = {"sha256": self.upload(path)["sha256"], **told}
         if ground_truth is not None:
             body["ground_truth_sha256"] = self.upload(ground_truth)["sha256"]
         return Job.of(self.call("POST", "/predictions", json=body, headers={"Idempotency-Key": str(uuid.uuid4())}))

@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     item.add_argument("--dataset", default="", help="name of a data set of the site")
     item.add_argument("--split", choices=["train", "val", "test"], default="test")
     item.add_argument("--ground-truth", type=Path, help="a COCO file instead of a data set")
+    item.add_argument("--ids", choices=["source", "export"], help="whose ids the file uses; by default as they tell themselves")
     item.add_argument("--name", default="", help="what made the detections")
     item.add_argument("--watch", action="store_true")
     item = command("bundle", "bring in a job that ran with no server (python -m detection_core bundle)")
@@ -258,7 +259,8 @@ def score(client: Client, options: argparse.Namespace) -> int:
     """Score a results file."""
     if bool(options.dataset) == (options.ground_truth is not None):
         raise ClientError("give either --dataset (with --split) or --ground-truth FILE")
-    job = client.score(options.file, dataset=options.dataset, split=options.split, ground_truth=options.ground_truth, name=options.name)
+    told = {name: getattr(options, name) for name in ("dataset", "split", "ground_truth", "ids", "name")}
+    job = client.score(options.file, **told)
     return _after_job(client, job, options)
 
 

@@ -25,7 +25,12 @@ class ComparedRow:
 Line = tuple[str, Callable[[Result], object], Callable[..., str], bool | None]
 LINES: tuple[Line, ...] = (
     ("AP", lambda row: row.ap, ap, True),
-    ("AP, 95% interval", lambda row: (row.ap_low, row.ap_high), lambda pair: f"{ap(pair[0])} to {ap(pair[1])}", None),
+    (
+        "AP, 95% interval",
+        lambda row: (row.ap_low, row.ap_high),
+        lambda pair: "–" if pair[0] is None else f"{ap(pair[0])}–{ap(pair[1])}",
+        None,
+    ),
     ("AP50", lambda row: row.ap50, ap, True),
     ("AP75", lambda row: row.ap75, ap, True),
     ("AP small", lambda row: row.ap_small, ap, True),

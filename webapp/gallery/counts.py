@@ -83,6 +83,11 @@ def operating_words(examples: Examples) -> str:
     return f"{score:.3f}" if score >= 0.01 else f"{score:.2g}"
 
 
+def score_words_of(examples: Examples, score: float) -> str:
+    """Write a threshold as an address names it: the operating point in its own words."""
+    return operating_words(examples) if score == examples.score_thresh else score_words(score)
+
+
 def usable_score(examples: Examples, wanted: str) -> float:
     """Return the threshold that an address asks for, the operating point by default; never at or under the floor of the file."""
     text = wanted.strip().replace(",", ".")
@@ -90,9 +95,11 @@ def usable_score(examples: Examples, wanted: str) -> float:
         score = float(text)
     except ValueError:
         return examples.score_thresh
-    if text == operating_words(examples) or not math.isfinite(score):
+    if not math.isfinite(score) or text == operating_words(examples):
         return examples.score_thresh
     score = float(score_words(min(score, 1.0)))
+    if score_words(score) == operating_words(examples):
+        return examples.score_thresh
     return score if score > examples.score_floor else _grid(examples)[0]
 
 
@@ -134,7 +141,7 @@ def _words(examples: Examples, score: float) -> dict[str, str]:
     """Each number of the whole split at a threshold, as the page shows it."""
     found = numbers_at(examples, score)
     return {
-        "score": operating_words(examples) if score == examples.score_thresh else score_words(score),
+        "score": score_words_of(examples, score),
         "precision": ap(found.precision),
         "recall": ap(found.recall),
         "f1": ap(found.f1),

@@ -55,9 +55,14 @@ class Looked:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which images are listed, at which score and in which order, as it stands in the address. Empty text means any."""
+    """Which images are listed and in which order, as it stands in the address. Empty text means any.
+
+    Boxes are drawn and counted at `score`. The list was made at `listed_at`: whoever moves the slider and turns the page goes on in the
+    list that they were in.
+    """
 
     score: float
+    listed_at: float
     shows: str = ""
     name: str = ""
     size: str = ""
@@ -123,8 +128,10 @@ def evaluation_title(job: Job) -> str:
 def wanted_images(examples: Examples, query: Mapping[str, str]) -> Wanted:
     """Read the filters from a request's query; what cannot be used is left at its default."""
     groups = group_choices(examples)
+    score = query.get("score", "")
     return Wanted(
-        score=usable_score(examples, query.get("score", "")),
+        score=usable_score(examples, score),
+        listed_at=usable_score(examples, query.get("listed", score)),
         shows=_among(query.get("shows"), SHOWS),
         name=_among(query.get("class"), examples.classes),
         size=_among(query.get("size"), SIZES),

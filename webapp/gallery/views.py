@@ -13,7 +13,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from webapp.gallery import selectors
-from webapp.gallery.counts import AtScore, operating_words, slider
+from webapp.gallery.counts import AtScore, operating_words, score_words_of, slider
 from webapp.gallery.drawing import BROAD_LETTERS, LARGE_LETTERS, Album, crop_around
 from webapp.gallery.examples import SIZES, Unreadable
 from webapp.gallery.selectors import Looked, Wanted
@@ -50,7 +50,7 @@ def of_evaluation(view: Callable[Concatenate[HttpRequest, Looked, Rest], HttpRes
 def gallery_images(request: HttpRequest, looked: Looked) -> HttpResponse:
     """Show images of an evaluation as a grid: filtered, sorted and paged by the address, drawn at its score."""
     wanted = selectors.wanted_images(looked.examples, request.GET)
-    places = selectors.listed(AtScore(looked.examples, wanted.score), wanted)
+    places = selectors.listed(AtScore(looked.examples, wanted.listed_at), wanted)
     page: Page[int] = Paginator(places, IMAGES_PER_PAGE).get_page(request.GET.get("page"))
     album = Album(looked.examples, looked.version, score=wanted.score)
     context = {
@@ -74,7 +74,7 @@ def gallery_image(request: HttpRequest, looked: Looked, number: int) -> HttpResp
     if place is None:
         raise Http404("this evaluation has no such image")
     wanted = selectors.wanted_images(looked.examples, request.GET)
-    places = selectors.listed(AtScore(looked.examples, wanted.score), wanted)
+    places = selectors.listed(AtScore(looked.examples, wanted.listed_at), wanted)
     album = Album(looked.examples, looked.version, score=wanted.score)
     context = {
         **_shared(request, looked, wanted),
@@ -156,6 +156,7 @@ def _shared(request: HttpRequest, looked: Looked, wanted: Wanted) -> dict[str, A
         "query": query.urlencode(),
         "slider": slider(looked.examples, wanted.score),
         "moved": wanted.score != looked.examples.score_thresh,
+        "listed_words": score_words_of(looked.examples, wanted.listed_at),
     }
 
 

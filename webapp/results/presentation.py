@@ -16,13 +16,13 @@ METRICS: dict[str, tuple[str, str]] = {
     "ap": ("AP", "mean over IoU thresholds 0.50 to 0.95, step 0.05: mAP (COCO AP@[.5:.95])"),
     "ap50": ("AP50", "at IoU 0.50: found, roughly placed"),
     "ap75": ("AP75", "at IoU 0.75: found, well placed"),
-    "ap_small": ("AP small", "objects under 32 × 32 px"),
+    "ap_small": ("AP small", "objects up to 32 × 32 px"),
     "ap_medium": ("AP medium", "objects from 32 × 32 to 96 × 96 px"),
     "ap_large": ("AP large", "objects over 96 × 96 px"),
     "ar_1": ("AR 1", "recall with one detection an image"),
     "ar_10": ("AR 10", "recall with ten detections an image"),
     "ar_100": ("AR 100", "recall with a hundred detections an image"),
-    "ar_small": ("AR small", "the same for objects under 32 × 32 px"),
+    "ar_small": ("AR small", "the same for objects up to 32 × 32 px"),
     "ar_medium": ("AR medium", "the same for objects from 32 × 32 to 96 × 96 px"),
     "ar_large": ("AR large", "the same for objects over 96 × 96 px"),
 }
@@ -94,6 +94,12 @@ def flag_meanings(flags: list[str]) -> list[tuple[str, str, str]]:
     """Return each flag in words with what it means and what to do about it."""
     known = {flag: (meaning, QUIET) for flag, meaning in FLAGS.items()} | ACCURACY_FLAGS
     return [(flag.replace("_", " "), *known.get(flag, ("a flag that this version does not know", "Update the site."))) for flag in flags]
+
+
+def unknown_classes(row: Result) -> list[str]:
+    """Return the classes of the data set that the model does not have: they count with AP 0, whatever it finds."""
+    known = row.exported_model.manifest.get("classes") or []
+    return [name for name in row.dataset_version.classes if name not in known] if row.evaluation is not None else []
 
 
 def threads_words(threads: int) -> str:

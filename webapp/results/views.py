@@ -23,6 +23,7 @@ from webapp.results.presentation import (
     passport,
     protocol_facts,
     stage_rows,
+    unknown_classes,
 )
 from webapp.results.selectors import (
     BoardFilters,
@@ -84,6 +85,7 @@ def result_detail(request: HttpRequest, uuid: UUID) -> HttpResponse:
         "looked_at": row.evaluation is not None and output_of(row.evaluation.job, "examples") is not None,
         "stages": stage_rows(row.latency),
         "flags": flag_meanings(row.flags),
+        "unknown_classes": unknown_classes(row),
         "protocol": protocol_facts(row),
         "environment": environment_facts(measured.result["environment"] if measured else {}),
         "commands": commands(row),

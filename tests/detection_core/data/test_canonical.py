@@ -122,6 +122,8 @@ def test_a_check_keeps_groups_splits_and_what_a_person_told(tmp_path):
     write_canonical(grouped, tmp_path / "d.tar")
     checked = load_dataset(str(tmp_path / "d.tar"), cache_dir=tmp_path / "cache", check=True)
     assert (checked.content_hash, checked.licence, checked.source) == (grouped.content_hash, "CC0", "a field")
+    assert checked.source_categories == dataset.source_categories != {}
+    assert [record.source_id for record in checked.records] == [record.source_id for record in dataset.records] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("linked", ["an image", "the folder of images", "the index", "the only folder"])

@@ -9,8 +9,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from detection_core.evaluation import examples as module
 from detection_core.evaluation.errors import error_shares
-from detection_core.evaluation.examples import write_examples
+from detection_core.evaluation.examples import score_floor, write_examples
 from detection_core.evaluation.operating_point import operating_point
 from tests.detection_core.evaluation.cases import found, generated, truth
 
@@ -23,6 +24,14 @@ CROWD = (0, 400, 100, 80)
 def written(path, ground_truth, rows, *, groups=None, score_thresh=0.5):
     write_examples(path, ground_truth, rows, groups=groups or {}, score_thresh=score_thresh)
     return json.loads(gzip.decompress(path.read_bytes()))
+
+
+def test_the_floor_rises_where_too_many_detections_would_be_kept_but_never_to_the_operating_point(monkeypatch):
+    scores = np.array([0.06, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert score_floor(scores, 0.5) == 0.05 and score_floor(scores, 0.02) == 0.01
+    monkeypatch.setattr(module, "MOST_KEPT", 3)
+    assert score_floor(scores, 0.5) == 0.2  # 0.3, 0.4 and 0.5 stay
+    assert 0.19 < score_floor(scores, 0.2) < 0.2  # all of the operating point stay
 
 
 def test_an_image_is_written_with_its_objects_and_detections_and_what_became_of_each(tmp_path):
@@ -63,9 +72,9 @@ def test_an_image_is_written_with_its_objects_and_detections_and_what_became_of_
     assert second["detections"][3]["box"] == [10.0, 410.0, 30.0, 430.0] and second["detections"][3]["size"] == "small"
 
 
-def test_sizes_are_by_area_of_the_truth_with_both_borders_medium(tmp_path):
+def test_sizes_are_by_area_of_the_truth_and_a_border_belongs_to_the_smaller_size(tmp_path):
     ground_truth = truth([(1, 1, BOX, 0)] * 4)
-    for entry, area in zip(ground_truth["annotations"], (1023.9, 1024, 9216, 9216.1), strict=True):
+    for entry, area in zip(ground_truth["annotations"], (1024, 1024.1, 9216, 9216.1), strict=True):
         entry["area"] = area
     document = written(tmp_path / "e", ground_truth, found())
     assert [entry["size"] for entry in document["images"][0]["truth"]] == ["small", "medium", "medium", "large"]

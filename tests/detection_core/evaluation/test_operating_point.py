@@ -71,9 +71,9 @@ def test_precision_recall_f1_and_false_alarms_are_counted_over_all_and_by_class(
     assert (point.per_class[2].precision, point.per_class[2].recall, point.per_class[2].f1) == (0, None, None)
 
 
-def test_an_object_is_small_under_32_squared_by_its_area_not_by_its_box():
+def test_an_object_is_small_up_to_32_squared_as_in_coco_by_its_area_not_by_its_box():
     ground_truth = truth([(1, 1, BOX, 0), (1, 1, FAR, 0), (1, 1, TINY, 0), (1, 1, NOWHERE, 0)])
-    for entry, area in zip(ground_truth["annotations"], (1023, 1024, 400, 1023.5), strict=True):
+    for entry, area in zip(ground_truth["annotations"], (1023, 1024, 400, 1024.5), strict=True):
         entry["area"] = area
     rows = found((1, 1, BOX, 0.9), (1, 1, FAR, 0.9), (1, 1, NOWHERE, 0.9))
     point = operating_point(ground_truth, rows, score_thresh=0.5, chosen_on="val")

@@ -61,5 +61,6 @@ def test_a_comparison_grows_and_shrinks_by_keyboard(page, live_server):
     page.keyboard.press("Enter")
     page.wait_for_url(f"**add={other.uuid}**")
     assert page.get_by_role("columnheader").filter(has_text="SSD ResNet-10").is_visible()
-    page.get_by_role("link", name="take out").first.click()
+    page.get_by_role("link", name="take out").first.focus()
+    page.keyboard.press("Enter")
     page.wait_for_url(f"**results={other.uuid}")

@@ -17,6 +17,7 @@ def _row(model="fcos_resnet10_fpn", *, p50_ms=20.0, ap=0.4, backend="eager", dty
     return SimpleNamespace(
         uuid=uuid4(), model=model, family=family, backend=backend, dtype=dtype, input_size=256, ap=ap, ap50=ap, p50_ms=p50_ms,
         p95_ms=p50_ms * 1.2, fps=1000 / p50_ms, size_bytes=2_000_000, flags=list(flags), on_front=on_front, origin="",
+        ap_low=None, ap_high=None,
     )  # fmt: skip
 
 

@@ -53,6 +53,23 @@ def test_results_of_two_machines_never_share_a_figure(client, db):
     assert _drawn(chosen) == {f"/results/{here.uuid}"}
 
 
+def test_a_result_that_the_evaluators_disagree_on_is_drawn_only_on_request(client, db):
+    version = make_dataset_version()
+    sound = make_result(dataset_version=version)
+    doubted = make_result("ssd_resnet10", dataset_version=version, flags=("evaluators_disagree",))
+    assert _drawn(client.get("/")) == {f"/results/{sound.uuid}"}
+    assert f"/results/{doubted.uuid}" in _drawn(client.get("/", {"show": "all"}))
+
+
+def test_points_carry_the_intervals_of_their_ap(client, db):
+    row = make_result(ap=0.40)
+    type(row).objects.filter(pk=row.pk).update(ap_low=0.37, ap_high=0.41)
+    trace = next(trace for trace in _figure(client.get("/"))["data"] if trace.get("customdata"))
+    assert (trace["error_y"]["array"], trace["error_y"]["arrayminus"]) == ([1.0], [3.0])
+    assert "AP 40.0 (37.0–41.0)" in trace["text"][0]
+    assert "37.0–41.0" in _section(client.get("/"), "front")
+
+
 def test_chips_choose_the_group_that_matches(client, db):
     weeds = make_result(dataset_version=make_dataset_version("weeds", classes=("crop", "weed")))
     make_result()

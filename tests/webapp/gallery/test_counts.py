@@ -101,6 +101,9 @@ def test_a_score_of_the_address_is_taken_where_it_can_be_used(tmp_path):
     for wanted in ("", "abc", "nan", "inf", "0.412", "1e999"):
         assert usable_score(examples, wanted) == 0.412377, wanted
     assert usable_score(examples, "0,5") == 0.5
+    # What reads like the operating point is the operating point, however it is typed.
+    near = examples_from(tmp_path, ground_truth, detections, score_thresh=0.3004)
+    assert {usable_score(near, wanted) for wanted in ("0.300", "0.3", ".3", "0,30")} == {0.3004}
     assert usable_score(examples, "7") == 1.0
     for low in ("0", "-3", "0.05", "0.050001"):
         assert usable_score(examples, low) == 0.055, low

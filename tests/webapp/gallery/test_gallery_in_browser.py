@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import pytest
+from PIL import Image
 
 from tests.axe import violations
 from tests.factories import make_result
@@ -202,17 +204,87 @@ def test_without_scripts_the_number_field_does_it(browser, live_server, evaluate
     context.close()
 
 
-def test_pictures_are_scaled_and_a_second_look_does_not_ask_for_them_again(page, live_server, evaluated):
-    asked: list[str] = []
-    page.on(
-        "response", lambda response: asked.append(response.url) if "/file" in response.url and not response.from_service_worker else None
+def sent_pictures(page) -> list[int]:
+    """Bytes that came over the network for each picture of the page; 0 for one out of the browser's cache."""
+    return page.evaluate(
+        "performance.getEntriesByType('resource').filter((one) => one.name.includes('/file')).map((one) => one.transferSize)"
     )
+
+
+def test_pictures_are_scaled_and_a_second_look_does_not_ask_for_them_again(page, live_server):
+    evaluated = make_evaluated(make_fields(images=3, size=1440), skill=0.7)
     page.set_viewport_size({"width": 1440, "height": 2400})
-    page.goto(f"{live_server.url}/evaluations/{evaluated.job.uuid}/images", wait_until="networkidle")
-    assert len(asked) == 8 and all("width=" in url for url in asked)
-    assert page.evaluate("[...document.querySelectorAll('.gallery img')].every((img) => img.naturalWidth > 0)")
-    answer = page.request.get(asked[0])
-    assert "immutable" in answer.headers["cache-control"] and answer.headers["etag"]
+    address = f"{live_server.url}/evaluations/{evaluated.job.uuid}/images"
+    page.goto(address, wait_until="networkidle")
+    shown = page.evaluate("document.querySelector('.gallery img').currentSrc")
+    assert Image.open(io.BytesIO(page.request.get(shown).body())).width == int(re.search(r"width=(\d+)", shown)[1]) < 1440
+    assert len(sent_pictures(page)) == 3 and min(sent_pictures(page)) > 0
+    page.goto(f"{live_server.url}/leaderboard")
+    page.goto(address, wait_until="networkidle")
+    assert sent_pictures(page) == [0, 0, 0]
+
+
+def focus_by_tab(page, selector: str) -> None:
+    """Press Tab until the element has the focus, as one without a mouse does."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"{selector} cannot be reached with Tab")
+
+
+def test_filters_images_and_suspects_are_reached_by_keyboard_alone(page, live_server, evaluated, problems):
+    address = f"{live_server.url}/evaluations/{evaluated.job.uuid}/images"
+    page.goto(address)
+    focus_by_tab(page, "select[name=shows]")
+    page.keyboard.type("mis")
+    page.wait_for_url("**shows=miss*")
+    focus_by_tab(page, ".gallery a")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/images/*shows=miss*")
+    page.goto(address)
+    focus_by_tab(page, "a[href$='/suspects']")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/suspects")
+    assert problems == []
+
+
+def test_two_evaluations_are_set_side_by_side_by_keyboard_alone(page, live_server, evaluated, rival, problems):
+    page.goto(f"{live_server.url}/evaluations/{evaluated.job.uuid}/images")
+    for selector, then in (
+        ("a[href$='/differences']", "**/differences"),
+        (f"a[href$='/differences/{rival.job.uuid}']", f"**/differences/{rival.job.uuid}"),
+        ("a[href*='better=first']", "**better=first*"),
+        (".pair a", "**/images/*"),
+    ):
+        focus_by_tab(page, selector)
+        page.keyboard.press("Enter")
+        page.wait_for_url(then)
+    assert problems == []
+
+
+def test_who_moves_the_slider_and_turns_the_page_goes_on_in_the_same_list(page, live_server, evaluated):
+    page.goto(f"{live_server.url}/evaluations/{evaluated.job.uuid}/images?shows=fp")
+    listed = [link.get_attribute("href").split("?")[0] for link in page.locator(".gallery a").all()]
+    page.locator(".gallery a").first.click()
+    page.wait_for_url(f"**{listed[0]}?*")
+    slider_of(page).focus()
+    page.keyboard.press("End")
+    for address in listed[1:]:
+        page.get_by_role("link", name="Next").click()
+        page.wait_for_url(f"**{address}?*")
+    assert page.get_by_role("link", name="Next").count() == 0 and "score=" in page.url
+
+
+@pytest.mark.parametrize(("asked", "reads"), [("0,5", "0.500"), ("nonsense", None)])
+def test_a_score_in_the_address_means_to_the_script_what_it_means_to_the_server(page, live_server, evaluated, problems, asked, reads):
+    page.goto(f"{live_server.url}/evaluations/{evaluated.job.uuid}/images?score={asked}")
+    page.keyboard.press("Quote")
+    page.keyboard.press("Backslash")
+    score = float(reads) if reads else evaluated.score_thresh
+    assert_together(page, evaluated, score)
+    assert f"listed at score {page.locator('#score').input_value()}" in page.locator("#listed-at").text_content()
+    assert problems == []
 
 
 def test_two_evaluations_stand_side_by_side_and_lead_to_their_images(page, live_server, evaluated, rival, problems):

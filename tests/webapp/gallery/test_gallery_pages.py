@@ -20,6 +20,7 @@ from tests.gallery_factories import (
     make_fields,
     make_scored,
 )
+from webapp.accounts.services import token_create
 from webapp.artifacts.services import storage_key
 from webapp.gallery import examples as examples_module
 from webapp.gallery.counts import AtScore
@@ -381,10 +382,17 @@ def test_no_suspect_is_said(client):
     assert "No label is suspected" in text_of(client.get(address(job, "suspects")))
 
 
-def test_the_api_leads_to_the_file(client, evaluated):
-    answer = client.get(f"/api/v1/evaluations/{evaluated.job.uuid}/examples")
+def test_the_api_leads_to_the_file_on_a_site_that_only_its_users_read(client, alice, evaluated, settings):
+    settings.PUBLIC_READ = False
+    plain = token_create(user=alice, name="a script")
+    with_token = {"headers": {"Authorization": f"Bearer {plain}"}}
+    address = f"/api/v1/evaluations/{evaluated.job.uuid}/examples"
+    assert client.get(address).status_code == 401
+    answer = client.get(address, **with_token)
     assert answer.status_code == 302
-    assert answer["Location"] == f"/artifacts/{output_of(evaluated.job, 'examples').sha256}/examples.json.gz"
+    assert answer["Location"] == f"/api/v1/artifacts/{output_of(evaluated.job, 'examples').sha256}"
+    assert client.get(answer["Location"], **with_token).headers["Content-Type"] == "application/octet-stream"
+    settings.PUBLIC_READ = True
     assert client.get(f"/api/v1/evaluations/{make_job('train').uuid}/examples").status_code == 404
 
 

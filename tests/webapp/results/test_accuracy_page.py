@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 import uuid
 
 import pytest
 
-from tests.accuracy_factories import card_of, give_accuracy, give_curves
+from tests.accuracy_factories import card_of, draws_around, give_accuracy, give_curves
 from tests.factories import make_dataset_version, make_job, make_result, metrics_of
 from tests.own_folders import own_folders
+from webapp.artifacts.services import artifact_put_stream
+from webapp.jobs.models import JobOutput
 from webapp.jobs.states import State
+from webapp.results import accuracy
 from webapp.results.accuracy import accuracy_of, pr_lines
 
 __all__ = ["own_folders"]
@@ -47,6 +52,30 @@ def test_a_threshold_chosen_on_the_judged_images_is_said_to_flatter(client, spli
     assert ("chosen on the images it is judged on, which flatters" in page) is flattered
 
 
+def cells(page: str, heading: str) -> list[list[str]]:
+    """The texts of the body's cells of the table under a heading, row by row."""
+    table = re.search(rf'<h2 id="{heading}">.*?<tbody>(.*?)</tbody>', page, re.S)[1]
+    return [list(map(text, re.findall(r"<t[hd].*?</t[hd]>", row, re.S))) for row in re.findall(r"<tr.*?</tr>", table, re.S)]
+
+
+def text(cell: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", cell).split())
+
+
+def test_every_table_of_the_card_holds_the_cards_numbers(client):
+    row = give_accuracy(make_result(ap=0.42))
+    page = client.get(f"/results/{row.uuid}").content.decode()
+    numbers = set(map(text, re.findall(r'class="big-number"><b>(.*?)</b>', page)))
+    assert {"0.412", "75.0 %", "70.0 %", "72.4", "0.19", "51.0 %"} <= numbers
+    assert cells(page, "intervals")[0] == ["AP", "42.0", "39.0", "45.0"]
+    assert [line[0] for line in cells(page, "classes")] == ["WBC", "RBC", "Platelets"]
+    assert cells(page, "classes")[0][4:] == ["75.0", "70.0", "72.4"]
+    assert cells(page, "confusion")[0] == ["Platelets", "21", "2", "2", "2"] and cells(page, "confusion")[3][0] == "background"
+    errors = {line[0].split(" ")[0]: line[1:3] for line in cells(page, "errors")}
+    assert errors["Loose"] == ["11", "5.0"] and errors["Miss"] == ["18", "8.0"] and len(errors) == 6
+    assert "11.3" in page and cells(page, "calibration")[0] == ["0.1 to 0.2", "10", "15.0", "60.0"]
+
+
 def test_an_evaluation_without_a_card_still_has_its_page(client):
     row = make_result(ap=0.42)
     page = client.get(f"/results/{row.uuid}").content.decode()
@@ -60,6 +89,27 @@ def test_a_scored_file_has_a_page_that_says_why_it_is_on_no_board(client):
     assert "no model was run here" in page and ">31.0<" in page
     assert "chosen on the images it is judged on, which flatters" in page
     assert 'class="flag">few<' in page
+
+
+def test_a_storage_that_fails_once_is_asked_again(client, monkeypatch):
+    row = give_accuracy(make_result(ap=0.42), draws=draws_around(0.42, seed=77))  # a file that no other test has read
+    with monkeypatch.context() as broken:
+        broken.setattr(accuracy, "artifact_open", raise_timeout)
+        assert "pr-line" not in client.get(f"/results/{row.uuid}").content.decode()
+    assert "pr-line" in client.get(f"/results/{row.uuid}").content.decode()
+
+
+def raise_timeout(artifact):
+    raise TimeoutError("the storage does not answer")
+
+
+@pytest.mark.parametrize("damaged", [b"\x1f\x8b\x08", gzip.compress(b"{}")[:-4], gzip.compress(b"{" + b" " * 99)[:12] + b"\xff" * 30])
+def test_a_damaged_file_of_curves_is_no_crash(client, damaged):
+    row = give_accuracy(make_result(ap=0.42))
+    artifact = artifact_put_stream(chunks=[damaged], kind="curves", name="curves.json.gz", max_bytes=99)
+    JobOutput.objects.filter(job=row.evaluation.job, role="curves").update(artifact=artifact)
+    for address in (f"/results/{row.uuid}", f"/evaluations/{row.evaluation.job.uuid}", f"/compare?results={row.uuid}"):
+        assert client.get(address).status_code == 200
 
 
 def test_an_unknown_or_unfinished_job_has_no_accuracy(client):

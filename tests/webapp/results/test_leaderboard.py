@@ -78,7 +78,7 @@ def test_an_ap_stands_with_its_interval(client, db):
     assert "–46.5" not in client.get("/leaderboard").content.decode()
     row.ap_low, row.ap_high = 0.441, 0.465
     row.save()
-    assert '<strong>45.3</strong> <span class="small muted">44.1–46.5</span>' in client.get("/leaderboard").content.decode()
+    assert '<strong>45.3</strong> <span class="small muted nowrap">44.1–46.5</span>' in client.get("/leaderboard").content.decode()
 
 
 def test_a_result_that_the_evaluators_disagree_on_appears_only_when_asked_for(client, db):

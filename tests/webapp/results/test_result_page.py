@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import uuid
 
-from tests.factories import make_checkpoint, make_result
+import pytest
+
+from tests.factories import make_checkpoint, make_dataset_version, make_result
 from webapp.results.presentation import METRICS, commands, stage_rows
 
 
@@ -50,6 +52,22 @@ def test_a_flag_is_explained_in_words(client, db):
     page = _page(client, make_result(flags=("disturbed",)))
     assert "other processes used more than 5%" in page
     assert "stands on no front" in page
+
+
+def test_classes_that_the_model_does_not_know_are_named_beside_its_numbers(client, db):
+    row = make_result(dataset_version=make_dataset_version(classes=("crop", "weed", "stone")))
+    row.exported_model.manifest |= {"classes": ["crop", "weed"]}
+    row.exported_model.save()
+    page = client.get(f"/results/{row.uuid}").content.decode()
+    assert "Classes that the model does not know:</strong> stone." in page
+    row.exported_model.manifest |= {"classes": ["crop", "weed", "stone"]}
+    row.exported_model.save()
+    assert "does not know" not in client.get(f"/results/{row.uuid}").content.decode()
+
+
+@pytest.mark.parametrize(("flag", "remedy"), [("disturbed", "when the machine is quiet"), ("thresholded", "at score threshold 0.001")])
+def test_each_flag_has_its_own_remedy(client, db, flag, remedy):
+    assert remedy in client.get(f"/results/{make_result(flags=(flag,)).uuid}").content.decode()
 
 
 def test_a_lone_evaluation_says_what_is_missing(client, db):

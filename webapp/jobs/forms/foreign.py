@@ -234,7 +234,17 @@ class ScoreForm(UploadForm):
         widget=forms.FileInput(attrs={"accept": ".json,.gz"}),
         help_text="COCO results: a list of {image_id or file_name, category_id, bbox [x, y, width, height], score}; .json or .json.gz.",
     )
-    truth = forms.ChoiceField(label="Ground truth", help_text="Image and category ids are those of the data set's COCO export.")
+    truth = forms.ChoiceField(label="Ground truth", help_text="A data set of the site, or a COCO file of your own.")
+    ids = forms.ChoiceField(
+        label="Ids in the file",
+        required=False,
+        choices=(
+            ("", "as they tell themselves"),
+            ("source", "of the COCO annotations that the data set was read from"),
+            ("export", "of the COCO export of the data set"),
+        ),
+        help_text="Whose image and category ids the results use. Choose one where the job says that they could be both.",
+    )
     split = forms.ChoiceField(label="Split", choices=MEASURED_SPLITS, initial="test")
     ground_truth = forms.FileField(
         label="Ground-truth file",
@@ -243,7 +253,7 @@ class ScoreForm(UploadForm):
         help_text="COCO annotations with images, categories and boxes; only where no data set of the site is chosen above.",
     )
     name = forms.CharField(label="Name", required=False, max_length=100, help_text="What made the detections. Empty: the name of the file.")
-    field_order = ("predictions", "truth", "split", "ground_truth", "name", "lane")
+    field_order = ("predictions", "truth", "split", "ids", "ground_truth", "name", "lane")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -271,7 +281,13 @@ class ScoreForm(UploadForm):
         else:
             truth, of = {"ground_truth": {"name": cleaned["ground_truth"].name}}, cleaned["ground_truth"].name
         name = cleaned["name"].strip() or _without_ending(upload.name or "")
-        told = {"predictions": {"name": upload.name}, "split": cleaned["split"], "name": name, "threads": lane_threads(lane)}
+        told = {
+            "predictions": {"name": upload.name},
+            "split": cleaned["split"],
+            "ids": cleaned["ids"] or None,
+            "name": name,
+            "threads": lane_threads(lane),
+        }
         return [PlannedJob(alias="score", spec=ScoreSpec.parse({**truth, **told}), title=f"{name} · {of}"[:200], lane=lane)]
 
 

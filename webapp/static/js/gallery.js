@@ -46,7 +46,7 @@ function show(place) {
   fillTables(scores[place]);
 }
 
-// Wherever the page leads to from here, the score goes along.
+// Wherever the page leads to from here, the score goes along, and the score that the list was made at, so that no image is passed over.
 function remember(place) {
   const score = place === operating ? "" : words.score[place];
   for (const link of document.querySelectorAll("a[data-at-score]")) link.href = withScore(link.href, score);
@@ -58,6 +58,8 @@ function withScore(address, score) {
   const url = new URL(address);
   if (score) url.searchParams.set("score", score);
   else url.searchParams.delete("score");
+  if (range.dataset.listed === (score || words.score[operating])) url.searchParams.delete("listed");
+  else url.searchParams.set("listed", range.dataset.listed);
   return url.href;
 }
 
