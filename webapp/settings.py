@@ -121,6 +121,7 @@ if S3_BUCKET := env.text("S3_BUCKET", ""):
             "endpoint_url": env.text("S3_ENDPOINT", "") or None,
             "default_acl": None,
             "file_overwrite": True,
+            "max_memory_size": 16 * 1024**2,  # what is opened comes whole: beyond this to disk, not to memory
         },
     }
 WHITENOISE_MANIFEST_STRICT = False

@@ -97,11 +97,15 @@ def _unpack_into(archive: Path, folder: Path, name: str, limits: Limits, keep: C
     except InvalidInput:  # is a ValueError too, and says it all
         raise
     except DAMAGE as error:
-        raise InvalidInput(f"archive '{name}' is damaged or of an unknown kind ({error}); pack it again as a plain .zip or .tar") from None
+        raise _damaged(name, error) from None
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise InvalidInput(
             f"archive '{name}' holds two entries of one name ({_tail(error, folder)}); pack it again without the second"
         ) from None
+    except OSError as error:
+        if error.errno is not None:  # of the machine; bz2 tells of damage by an OSError without a number
+            raise
+        raise _damaged(name, error) from None
     if not files:
         raise InvalidInput(f"archive '{name}' is empty; pack the folder with the images and their annotations")
 
@@ -160,7 +164,8 @@ def _safe_path(entry: str, name: str) -> PurePosixPath:
     if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
         raise _refused(name, entry, "points outside the archive's folder", "pack with relative names and without '..'")
     if not entry.isprintable():
-        raise _refused(name, entry[:80].encode("unicode_escape").decode(), "has control characters in its name", "rename it")
+        shown = entry[:80].encode("unicode_escape").decode()
+        raise _refused(name, shown, "has control characters or bytes that are no UTF-8 in its name", "rename it")
     lengths = [len(part.encode()) for part in path.parts]
     if not lengths or sum(lengths) > _MAX_NAME or len(lengths) > _MAX_DEPTH or max(lengths) > 255:
         raise _refused(name, entry[:80], "has no usable name", "use shorter names and fewer folders")
@@ -180,6 +185,10 @@ def _write(entry: _Entry, target: Path, left: int, name: str) -> int:
 
 def _refused(name: str, entry: str, problem: str, remedy: str) -> InvalidInput:
     return InvalidInput(f"archive '{name}': entry '{entry}' {problem}; {remedy}")
+
+
+def _damaged(name: str, error: Exception) -> InvalidInput:
+    return InvalidInput(f"archive '{name}' is damaged or of an unknown kind ({error}); pack it again as a plain .zip or .tar")
 
 
 def _tail(error: OSError, folder: Path) -> str:

@@ -6,17 +6,17 @@ import hashlib
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from detection_core.data.canonical import content_hash
-from detection_core.data.dataset import DECODE_ERRORS, IMAGE_FORMATS, DetectionDataset, Form, ImageRecord, Split
+from detection_core.data.dataset import DECODE_ERRORS, MAX_PIXELS, DetectionDataset, Form, ImageRecord, Split, is_deep_mode, opened_image
 from detection_core.data.health import HealthLog
-from detection_core.data.raw import RawBox, RawDataset, RawImage
+from detection_core.data.raw import RawBox, RawDataset, RawImage, check_class_names
 from detection_core.data.splits import assign_splits
 from detection_core.schemas.base import InvalidInput
 
@@ -53,8 +53,9 @@ def assemble(
     Raises:
         InvalidInput: no image is left.
     """
-    if len(set(raw.classes)) != len(raw.classes):
-        raise InvalidInput(f"data set '{name}' names a class twice ({', '.join(raw.classes)}); give every class its own name")
+    check_class_names(raw.classes, raw.named_in or f"data set '{name}'")
+    if not raw.classes:
+        raise InvalidInput(f"data set '{name}' has no class: {_first_reason(log)}; name the classes in a data.yaml, counted from 0")
     checked = [image for entry in sorted(raw.images, key=lambda item: item.file) if (image := _checked(entry, root, len(raw.classes), log))]
     images = _without_duplicates(checked, log)
     if not images:
@@ -65,7 +66,7 @@ def assemble(
         splits: list[Split] = [image.raw.split or "train" for image in images]  # type: ignore[misc]
     else:
         splits = assign_splits([image.raw.split for image in images], keys, seed=seed, log=log, where=name)
-    _report_shared_groups(groups, splits, log)
+    report_shared_groups(groups, splits, log)
     records = tuple(
         _record(number, image, split, group)
         for number, (image, split, group) in enumerate(zip(images, splits, groups, strict=True), start=1)
@@ -84,27 +85,57 @@ def assemble(
     )
 
 
+def checked_again(dataset: DetectionDataset) -> DetectionDataset:
+    """Return a canonical data set that anybody may have written, after the checks that all others go through: files, sizes, boxes.
+
+    Splits, groups and the report of its first reading stay; what is found now is added to it.
+    """
+    log = HealthLog(dataset.report, told_once=("converted_image", "group_in_two_splits"))
+    images = [_raw_image(record) for record in dataset.records]
+    categories = {category: label for category, label in dataset.source_categories.items() if 0 <= label < len(dataset.classes)}
+    raw = RawDataset(dataset.classes, images, "dataset.json", categories)
+    found = assemble(raw, dataset.root, log, name=dataset.name, form=dataset.form, keep_splits=True)
+    return replace(found, licence=dataset.licence, source=dataset.source)
+
+
+def _raw_image(record: ImageRecord) -> RawImage:
+    rows = zip(record.boxes.tolist(), record.labels.tolist(), record.iscrowd.tolist(), record.area.tolist(), strict=True)
+    boxes = [
+        RawBox(tuple(box), label, f"box {number}", crowd, area if area > 0 else None)
+        for number, (box, label, crowd, area) in enumerate(rows, start=1)
+    ]
+    return RawImage(record.file, record.split, boxes, size=(record.width, record.height), group=record.group, source_id=record.source_id)
+
+
 def _checked(raw: RawImage, root: Path, classes: int, log: HealthLog) -> _Image | None:
     try:
         content = (root / raw.file).read_bytes()
-        width, height, orientation = _upright_size(root / raw.file)
+        width, height, orientation, mode = _upright_size(root / raw.file)
     except DECODE_ERRORS as error:
         reason = str(error).replace(f"{root}/", "")
         log.add("undecodable_image", raw.file, f"the image cannot be decoded ({reason})", "the image was left out")
         return None
+    if is_deep_mode(mode):
+        log.add("converted_image", raw.file, f"it has more than 8 bits of grey (mode {mode})", "it is read as 8 bits (docs/data.md)")
     boxes = _in_pixels(raw, width, height, orientation, log)
     boxes = [kept for box in boxes if (kept := _checked_box(box, width, height, classes, raw.file, log))]
     return _Image(raw, width, height, hashlib.sha256(content).hexdigest(), _without_repeats(boxes, raw.file, log))
 
 
-def _upright_size(path: Path) -> tuple[int, int, int]:
-    """Return width and height after turning the image upright, and its EXIF orientation; raises one of DECODE_ERRORS."""
-    with Image.open(path, formats=IMAGE_FORMATS) as image:
+def _upright_size(path: Path) -> tuple[int, int, int, str]:
+    """Return width and height after turning the image upright, its EXIF orientation and its mode; raises one of DECODE_ERRORS."""
+    with opened_image(path) as image:
         width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise ValueError(f"{width}x{height} are more than {MAX_PIXELS / 1e6:g} million pixels; cut it into tiles")
+        mode = image.mode
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         image.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))  # decodes all of a JPEG's stream, at an eighth of the size
         image.load()
-    return (height, width, orientation) if orientation in _SIDEWAYS else (width, height, orientation)
+        left = image.getexif().get(ExifTags.Base.Orientation, 1)  # Pillow turns a TIFF itself
+    if left in _SIDEWAYS:
+        width, height = height, width
+    return width, height, left if left != 1 else orientation, mode
 
 
 def _in_pixels(raw: RawImage, width: int, height: int, orientation: int, log: HealthLog) -> list[RawBox]:
@@ -192,22 +223,22 @@ def _report_duplicate(first: RawImage, other: RawImage, log: HealthLog) -> None:
 
 
 def _groups(images: list[_Image]) -> list[str | None]:
-    """Return the group of every image: copies of one photograph that Roboflow made, else None."""
+    """Return the group of every image: the one it carries, or copies of one photograph that Roboflow made, else None."""
     stems = [match["stem"] if (match := _COPIES.match(Path(image.raw.file).stem)) else None for image in images]
     counts = Counter(stems)
-    return [stem if stem and counts[stem] > 1 else None for stem in stems]
+    copies = [stem if stem and counts[stem] > 1 else None for stem in stems]
+    return [image.raw.group or copy for image, copy in zip(images, copies, strict=True)]
 
 
-def _report_shared_groups(groups: list[str | None], splits: list[Split], log: HealthLog) -> None:
+def report_shared_groups(groups: Sequence[str | None], splits: Sequence[Split], log: HealthLog) -> None:
+    """Note every group of images that stands in more than one split: what is learned of it in one is known in the other."""
     found: defaultdict[str, set[Split]] = defaultdict(set)
     for group, split in zip(groups, splits, strict=True):
         if group:
             found[group].add(split)
     for group, shared in sorted(found.items()):
         if len(shared) > 1:
-            log.add(
-                "group_in_two_splits", group, f"copies of one photograph stand in {' and '.join(sorted(shared))}", "they were kept as given"
-            )
+            log.add("group_in_two_splits", group, f"images of one group stand in {' and '.join(sorted(shared))}", "they were kept as given")
 
 
 def _record(number: int, image: _Image, split: Split, group: str | None) -> ImageRecord:

@@ -1,7 +1,7 @@
 """The canonical form: a plain .tar with `dataset.json` and the image files, unaltered, under `images/`.
 
-Equal data sets give equal bytes: members in order of file name, fixed times and owners, keys sorted, floats as Python's repr
-writes them (which reads back to the same number).
+Equal data sets give equal bytes: members in order of file name, fixed times and owners, keys sorted (but `format` first, by which the
+form is known), floats as Python's repr writes them (which reads back to the same number).
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from detection_core.data.dataset import DetectionDataset, ImageRecord, Split
 from detection_core.schemas.base import InvalidInput, Schema
 from detection_core.schemas.files import Sha256
 from detection_core.schemas.results import HealthReport
+from detection_core.schemas.text import is_storable
 
 INDEX = "dataset.json"
 FORMAT = "paretobox-dataset"
+_HEAD = f'{{"format":"{FORMAT}",'.encode()
 
 
 class CanonicalImage(Schema):
@@ -81,7 +83,7 @@ def write_canonical(dataset: DetectionDataset, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            _add(tar, INDEX, _dumps(index).encode())
+            _add(tar, INDEX, _index_text(index))
             for record, inner in zip(dataset.records, inner_names, strict=True):
                 content = (dataset.root / record.file).read_bytes()
                 if hashlib.sha256(content).hexdigest() != record.sha256:
@@ -94,14 +96,14 @@ def write_canonical(dataset: DetectionDataset, path: Path) -> None:
 
 def write_index(dataset: DetectionDataset) -> None:
     """Make a canonical folder of a data set's root, whose images already lie under `images/`."""
-    (dataset.root / INDEX).write_bytes(_dumps(_index(dataset, _inner_names(dataset))).encode())
+    (dataset.root / INDEX).write_bytes(_index_text(_index(dataset, _inner_names(dataset))))
 
 
 def read_canonical(folder: Path) -> DetectionDataset:
     """Read an unpacked canonical data set.
 
     Raises:
-        InvalidInput: the index is broken, a file is missing, or the content is not what its hash says.
+        InvalidInput: the index is broken, names a class or a file twice, a file is missing, or the content is not what its hash says.
     """
     try:
         text = (folder / INDEX).read_bytes()
@@ -110,6 +112,9 @@ def read_canonical(folder: Path) -> DetectionDataset:
     index = CanonicalIndex.parse(text)
     if index.format != FORMAT or index.version != 1:
         raise InvalidInput(f"{INDEX}: format '{index.format}' version {index.version} is not known; import the original data again")
+    if len(set(index.classes)) != len(index.classes):
+        raise InvalidInput(f"{INDEX} names a class twice; import the original data again")
+    _check_files(index.images, folder)
     records = tuple(_record(number, image, folder, index.classes) for number, image in enumerate(index.images, start=1))
     if content_hash(index.classes, records) != index.content_hash:
         raise InvalidInput(f"{INDEX} was altered: its content does not have the hash it names; import the original data again")
@@ -128,19 +133,37 @@ def read_canonical(folder: Path) -> DetectionDataset:
 
 
 def is_canonical(folder: Path) -> bool:
-    """Say whether a folder holds a canonical data set."""
-    try:
-        with (folder / INDEX).open("rb") as file:
-            return FORMAT.encode() in file.read(1 << 16) and (folder / "images").is_dir()
-    except OSError:
+    """Say whether a folder holds a canonical data set; one written before `format` stood first is known too."""
+    path = folder / INDEX
+    if path.is_symlink() or not path.is_file() or not (folder / "images").is_dir():
         return False
+    with path.open("rb") as file:
+        if file.read(len(_HEAD)) == _HEAD:
+            return True
+        file.seek(0)
+        try:
+            content = json.load(file)
+        except (ValueError, RecursionError):
+            return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def _check_files(images: Iterable[CanonicalImage], folder: Path) -> None:
+    """Every file is named once, in one way, and lies under images/ once links are followed."""
+    inside, seen = folder.resolve() / "images", set()
+    for image in images:
+        path = inside / image.file
+        plain = PurePosixPath(image.file).as_posix() == image.file and is_storable(image.file)
+        if not plain or not path.is_file() or path.resolve() != path or not path.is_relative_to(inside):
+            raise InvalidInput(f"{INDEX} lists image '{image.file}', which is not under images/; import the original data again")
+        if image.file in seen:
+            raise InvalidInput(f"{INDEX} lists image '{image.file}' twice; import the original data again")
+        seen.add(image.file)
 
 
 def _record(number: int, image: CanonicalImage, folder: Path, classes: tuple[str, ...]) -> ImageRecord:
     path = PurePosixPath(image.file)
     count = len(image.boxes)
-    if path.is_absolute() or ".." in path.parts or not (folder / "images" / path).is_file():
-        raise InvalidInput(f"{INDEX} lists image '{image.file}', which is not under images/; import the original data again")
     if {len(image.labels), len(image.iscrowd), len(image.area)} != {count}:
         raise InvalidInput(f"{INDEX}: image '{image.file}' does not have as many labels as boxes; import the original data again")
     if any(not 0 <= label < len(classes) for label in image.labels):
@@ -207,6 +230,11 @@ def _annotation_lists(record: ImageRecord) -> tuple[list[list[float]], list[int]
 
 def _dumps(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _index_text(index: dict[str, Any]) -> bytes:
+    """Return the text of the index: `format` first, then the other keys sorted."""
+    return _HEAD + _dumps({key: value for key, value in index.items() if key != "format"})[1:].encode()
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

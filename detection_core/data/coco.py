@@ -59,7 +59,7 @@ def read_coco(found: list[CocoFile], files: list[str], log: HealthLog) -> RawDat
     images: list[RawImage] = []
     for coco in found:
         images.extend(_images_of(coco, labels, places, log))
-    return RawDataset(tuple(names[category] for category in sorted(names)), images, source_categories=labels)
+    return RawDataset(tuple(names[category] for category in sorted(names)), images, found[0].file, source_categories=labels)
 
 
 def _without_outlines(row: dict[str, Any]) -> dict[str, Any]:

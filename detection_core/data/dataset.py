@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,6 +20,8 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 # Only these decoders are let near a file that somebody uploaded.
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+# Larger pictures are left out at import: one takes 4 bytes a pixel wherever it is decoded, in the site's process too.
+MAX_PIXELS = 100_000_000
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
 
 
@@ -131,6 +134,44 @@ class DetectionDataset:
         return SplitSummary(images=len(records), boxes=len(labels), per_class=dict(zip(self.classes, counts, strict=True)))
 
 
+@contextmanager
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """Open an image file of one of IMAGE_FORMATS; raises one of DECODE_ERRORS."""
+    # Given the path, Pillow maps an uncompressed TIFF into memory and mixes up the rows of one that its tag turns by a quarter.
+    with path.open("rb") as file, Image.open(file, formats=IMAGE_FORMATS) as image:
+        yield image
+
+
+def is_deep_mode(mode: str) -> bool:
+    """Say whether pictures of a mode have more than 8 bits of grey, which a plain conversion would turn white."""
+    return mode.startswith("I") or mode == "F"
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """Return a picture of deep grey values in 8 bits, without its EXIF, any other one as it is. Reading, comparing, showing all see it so.
+
+    16 bits keep their upper 8, so that 0 is black and 65535 white. 32-bit whole numbers and floats have no known range: the least value
+    of the picture becomes black, the greatest white; what is not finite becomes black.
+    """
+    if not is_deep_mode(image.mode):
+        return image
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((values >> 8).astype(np.uint8))
+    return Image.fromarray(_between_extremes(values))
+
+
+def _between_extremes(values: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(values)
+    rows = [row[known] for row, known in zip(values, finite, strict=True) if known.any()]
+    low, high = (float(min(row.min() for row in rows)), float(max(row.max() for row in rows))) if rows else (0.0, 0.0)
+    step = 255 / (high - low) if high > low else 0.0
+    grey = np.zeros(values.shape, dtype=np.uint8)
+    for row, known, target in zip(values, finite, grey, strict=True):  # row by row: in doubles all of them take twice the memory
+        target[known] = np.rint((row[known].astype(np.float64) - low) * step)
+    return grey
+
+
 def read_image_file(path: Path, *, name: str | None = None) -> np.ndarray:
     """Return the pixels of an image file, uint8 [height, width, 3] RGB, upright.
 
@@ -139,9 +180,8 @@ def read_image_file(path: Path, *, name: str | None = None) -> np.ndarray:
     """
     shown = name or path.name
     try:
-        with Image.open(path, formats=IMAGE_FORMATS) as image:
-            upright = cast(Image.Image, ImageOps.exif_transpose(image))
-            return np.array(upright.convert("RGB"))
+        with opened_image(path) as image:
+            return np.array(eight_bit(cast(Image.Image, ImageOps.exif_transpose(image))).convert("RGB"))
     except FileNotFoundError:
         raise InvalidInput(f"image '{shown}' is not there; restore the file or import the data set again") from None
     except DECODE_ERRORS as error:

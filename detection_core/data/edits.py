@@ -7,18 +7,20 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
 import numpy as np
 
+from detection_core.data.assemble import report_shared_groups
 from detection_core.data.canonical import content_hash
 from detection_core.data.dataset import SPLITS, DetectionDataset, ImageRecord, Split
 from detection_core.data.health import HealthLog
 from detection_core.data.splits import deal
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.specs import DatasetEdits, SplitRule
+from detection_core.schemas.text import is_storable
 
 PATTERN_TIMEOUT_S = 10.0
 # The pattern is a stranger's: it runs in a process that can be ended, since some patterns never finish on some names.
@@ -49,16 +51,30 @@ def apply_edits(dataset: DetectionDataset, edits: DatasetEdits) -> DetectionData
     return replace(dataset, records=records, content_hash=content_hash(dataset.classes, records), report=log.report())
 
 
+def pattern_lack(pattern: str) -> str | None:
+    """Say why a group pattern cannot be searched for; None where it is a regular expression."""
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError, MemoryError) as error:
+        return f"'{pattern}' is no regular expression ({error}); correct it"
+    return None
+
+
+def names_of_no_image(files: Sequence[str], lists: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return, for the lists of splits that have some, the names that mean none of the images."""
+    places = _places(list(files))
+    strange = {split: [name for name in names if not _meant(name, places)] for split, names in lists.items()}
+    return {split: names for split, names in strange.items() if names}
+
+
 def group_names(files: Sequence[str], pattern: str) -> list[str | None]:
     """Return the group of every file name: what the pattern's first bracket (or all of it) finds first in the name, else None.
 
     Raises:
         InvalidInput: the pattern is no regular expression, or takes more than 10 s.
     """
-    try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise InvalidInput(f"field 'edits.split.group_pattern': '{pattern}' is no regular expression ({error}); correct it") from None
+    if lack := pattern_lack(pattern):
+        raise InvalidInput(f"field 'edits.split.group_pattern': {lack}")
     command = [sys.executable, "-I", "-S", "-c", _MATCH]
     try:
         done = subprocess.run(
@@ -98,6 +114,8 @@ def _check_names(dataset: DetectionDataset, edits: DatasetEdits) -> None:
     for name, new in edits.rename.items():
         if name in edits.drop:
             raise InvalidInput(f"class '{name}' stands in 'edits.rename' and in 'edits.drop'; take it out of one of them")
+        if not is_storable(new):
+            raise InvalidInput(f"field 'edits.rename': the new name '{new}' holds characters that cannot be stored; give another")
         if new != new.strip():
             raise InvalidInput(f"field 'edits.rename': the new name '{new}' begins or ends with a space; take it away")
     if set(edits.drop) == set(dataset.classes):
@@ -133,6 +151,7 @@ def _with_splits(dataset: DetectionDataset, records: tuple[ImageRecord, ...], ru
         splits = deal([record.group or record.sha256 for record in records], _shares(rule), seed=rule.seed)
         wanted = [split for split, share in _shares(rule) if share > 0]
     _check_filled(splits, wanted, records, rule)
+    report_shared_groups([record.group for record in records], splits, log)
     return tuple(replace(record, split=split) for record, split in zip(records, splits, strict=True))
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from detection_core.catalogue.datasets import DATASETS
 from detection_core.data.archives import unpacked_by_hash
-from detection_core.data.assemble import assemble
+from detection_core.data.assemble import assemble, checked_again
 from detection_core.data.canonical import content_hash, is_canonical, read_canonical
 from detection_core.data.coco import find_coco, read_coco
 from detection_core.data.dataset import DetectionDataset, Form
 from detection_core.data.downloads import DOWNLOADS, Fetching, load_downloaded
 from detection_core.data.health import HealthLog
-from detection_core.data.raw import RawDataset, files_under
+from detection_core.data.raw import RawDataset, check_class_names, usable_files
 from detection_core.data.voc import find_voc, read_voc
 from detection_core.data.yolo import find_yolo, read_yolo
 from detection_core.schemas.base import InvalidInput
@@ -34,6 +34,7 @@ def load_dataset(
     options: dict[str, Any] | None = None,
     name: str | None = None,
     fetching: Fetching | None = None,
+    check: bool = False,
 ) -> DetectionDataset:
     """Load a data set.
 
@@ -44,21 +45,28 @@ def load_dataset(
         options: for files `form` (coco, yolo or voc, where a folder holds several), `seed` of the splits that the data does not name
             (default 0), `keep_splits` (make none); for a built-in data set its own.
         name: what the data set and messages about it are called; by default the last part of the path.
+        check: look at a canonical data set as closely as at any other; without it, it is taken for what an import wrote.
         fetching: how the files of a catalogue entry that is downloaded are had; by default into `cache_dir`, without a word.
 
     Raises:
         InvalidInput: nothing is there, the form is not clear, no image is left; it says what was looked for.
     """
-    place, _, names = ref.partition(":names=")
-    wanted = class_names or (tuple(part.strip() for part in names.split(",")) if names else None)
+    place, named = place_and_names(ref)
+    wanted = class_names or named
     options = dict(options or {})
     if place in DATASETS:
         dataset = _builtin(place, cache_dir, options, fetching)
     else:
-        dataset = _from_files(Path(place).expanduser(), cache_dir, options, name)
+        dataset = _from_files(Path(place).expanduser(), cache_dir, options, name, check)
     if name:
         dataset = replace(dataset, name=name)
-    return _renamed(dataset, wanted) if wanted else dataset
+    return renamed(dataset, wanted) if wanted else dataset
+
+
+def place_and_names(ref: str) -> tuple[str, tuple[str, ...] | None]:
+    """Return the name or path of a `ref`, and the class names that it gives behind `:names=`, if it does."""
+    place, _, names = ref.partition(":names=")
+    return place, tuple(part.strip() for part in names.split(",")) if names else None
 
 
 def _builtin(name: str, cache_dir: Path, options: dict[str, Any], fetching: Fetching | None) -> DetectionDataset:
@@ -69,7 +77,7 @@ def _builtin(name: str, cache_dir: Path, options: dict[str, Any], fetching: Fetc
     return load(cache_dir, options)
 
 
-def _from_files(path: Path, cache_dir: Path, options: dict[str, Any], name: str | None) -> DetectionDataset:
+def _from_files(path: Path, cache_dir: Path, options: dict[str, Any], name: str | None, check: bool) -> DetectionDataset:
     if not path.exists():
         raise InvalidInput(
             f"'{path}' is neither a built-in data set ({', '.join(DATASETS)}) nor an existing folder, .zip or .tar; correct the name"
@@ -78,7 +86,7 @@ def _from_files(path: Path, cache_dir: Path, options: dict[str, Any], name: str 
     root = path.resolve() if path.is_dir() else unpacked_by_hash(path, cache_dir, name=name or path.name)
     canonical = next((folder for folder in (root, *_only_child(root)) if is_canonical(folder)), None)
     if canonical:
-        return read_canonical(canonical)
+        return checked_again(read_canonical(canonical)) if check else read_canonical(canonical)
     log = HealthLog()
     form, raw = _read(root, options.get("form"), log, name or path.name)
     return assemble(
@@ -93,13 +101,14 @@ def _from_files(path: Path, cache_dir: Path, options: dict[str, Any], name: str 
 
 
 def _only_child(root: Path) -> tuple[Path, ...]:
-    folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))]
+    """Return the only folder there is; a link may lead out of what a person was allowed to import, so it is none."""
+    folders = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink() and not path.name.startswith((".", "__MACOSX"))]
     return tuple(folders) if len(folders) == 1 else ()
 
 
 def _read(root: Path, form: Form | None, log: HealthLog, name: str) -> tuple[Form, RawDataset]:
     """Find out which form lies under `root` and read it."""
-    files = list(files_under(root))
+    files = usable_files(root, log)
     found: dict[Form, Callable[[], RawDataset]] = {}
     if coco := find_coco(root, files, log):
         found["coco"] = lambda: read_coco(coco, files, log)
@@ -110,7 +119,10 @@ def _read(root: Path, form: Form | None, log: HealthLog, name: str) -> tuple[For
     if form:
         found = {form: found[form]} if form in found else {}
     if len(found) > 1:
-        raise InvalidInput(f"'{name}' holds annotations in more than one form ({' and '.join(found)}); keep one, or set the option form")
+        raise InvalidInput(
+            f"'{name}' holds annotations in more than one form ({' and '.join(found)}); keep one, or say which is meant: "
+            "'Annotations' where it is imported in the browser, --form of paretobox import, `options.form` of the spec"
+        )
     if not found:
         raise InvalidInput(f"'{name}' holds no data set{f' in {form} form' if form else ''}: {_looked_for(log)}")
     chosen, read = next(iter(found.items()))
@@ -136,11 +148,11 @@ def _check_options(options: dict[str, Any]) -> None:
         raise InvalidInput("option seed must be a whole number and keep_splits true or false; correct them")
 
 
-def _renamed(dataset: DetectionDataset, names: tuple[str, ...]) -> DetectionDataset:
+def renamed(dataset: DetectionDataset, names: tuple[str, ...]) -> DetectionDataset:
+    """Return the data set with other names for its classes, in label order; raises InvalidInput where they do not fit."""
     if len(names) != len(dataset.classes):
         raise InvalidInput(
             f"{len(names)} class names were given ({', '.join(names)}) but there are {len(dataset.classes)}: {', '.join(dataset.classes)}"
         )
-    if len(set(names)) != len(names) or not all(names):
-        raise InvalidInput(f"the class names {', '.join(names)} are not all different and not empty; correct them")
+    check_class_names(names, "the list of class names")
     return replace(dataset, classes=names, content_hash=content_hash(names, dataset.records))

@@ -7,14 +7,18 @@ import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from collections.abc import Container
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
+from xml.parsers import expat
 
 from detection_core.data.health import HealthLog
-from detection_core.data.raw import RawBox, RawDataset, RawImage, is_image
+from detection_core.data.raw import MAX_CLASS_NAME, RawBox, RawDataset, RawImage, is_image
 from detection_core.data.splits import split_named
 from detection_core.schemas.base import InvalidInput
 
 # Lists of one class put -1, 0 or 1 behind the name.
 _MARK = re.compile(r"\s+-?[01]$")
+# Ten thousand objects take about 3 MB.
+MAX_XML_BYTES = 8 << 20
 
 
 def find_voc(root: Path, files: list[str], log: HealthLog) -> dict[str, ElementTree.Element]:
@@ -23,12 +27,9 @@ def find_voc(root: Path, files: list[str], log: HealthLog) -> dict[str, ElementT
     for file in files:
         if not file.lower().endswith(".xml"):
             continue
-        content = (root / file).read_bytes()
         try:
-            if b"<!ENTITY" in content:
-                raise ElementTree.ParseError("it declares entities, which annotations never need")
-            tree = ElementTree.fromstring(content)
-        except (ElementTree.ParseError, ValueError, LookupError) as error:
+            tree = _parsed(root / file)
+        except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as error:
             log.add("broken_xml", file, f"this is not XML ({error})", "the file was left out with its boxes")
             continue
         if tree.tag == "annotation":
@@ -44,9 +45,10 @@ def read_voc(root: Path, trees: dict[str, ElementTree.Element], files: list[str]
     Raises:
         InvalidInput: no object has a name.
     """
-    names = sorted({name for tree in trees.values() for item in tree.iter("object") if (name := _text(item, "name"))})
+    names = sorted({name for tree in trees.values() for item in tree.iter("object") if (name := _class_name(item))})
     if not names:
-        raise InvalidInput("none of the .xml annotations names an object; add the objects with their names")
+        first = next(iter(trees))
+        raise InvalidInput(f"none of the {len(trees)} .xml annotations, such as {first}, names an object; add the objects with their names")
     labels = {name: index for index, name in enumerate(names)}
     places: defaultdict[str, list[str]] = defaultdict(list)
     for file in files:
@@ -71,6 +73,30 @@ def read_voc(root: Path, trees: dict[str, ElementTree.Element], files: list[str]
         images.append(RawImage(image, split, _boxes(tree, labels, image, log), size=_size(tree)))
     _report_unmatched(places, images, splits, log)
     return RawDataset(tuple(names), images)
+
+
+def _parsed(path: Path) -> ElementTree.Element:
+    """Read an annotation. One with a document type is refused, whatever its encoding: entities of a few bytes can mean gigabytes.
+
+    Raises:
+        ValueError: it is too large, or has a document type.
+        expat.ExpatError: it is not XML; LookupError where nobody knows its encoding.
+    """
+    if (size := path.stat().st_size) > MAX_XML_BYTES:
+        raise ValueError(f"it has {size:,} bytes, more than the {MAX_XML_BYTES:,} that annotations of one image may have")
+    builder = ElementTree.TreeBuilder()
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = _doctype_refused
+    parser.Parse(path.read_bytes(), True)
+    return builder.close()
+
+
+def _doctype_refused(*_: object) -> NoReturn:
+    raise ValueError("it declares a document type or entities, which annotations never need")
 
 
 def _image_of(file: str, tree: ElementTree.Element, places: dict[str, list[str]]) -> str | None:
@@ -107,7 +133,7 @@ def _splits(root: Path, files: list[str], stems: Container[str]) -> dict[str, st
 def _boxes(tree: ElementTree.Element, labels: dict[str, int], image: str, log: HealthLog) -> list[RawBox]:
     boxes = []
     for number, item in enumerate(tree.iter("object"), start=1):
-        name = _text(item, "name")
+        name = _class_name(item)
         where = f"object {number} ({name or 'no name'})"
         bounds = [_text(item, f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
         try:
@@ -116,7 +142,8 @@ def _boxes(tree: ElementTree.Element, labels: dict[str, int], image: str, log: H
             log.add("malformed_box", image, f"{where}: bndbox {bounds} is not four numbers", "the box was dropped")
             continue
         if not name:
-            log.add("unknown_class", image, f"{where} has no class name", "the box was dropped")
+            told = f"a class name of more than {MAX_CLASS_NAME} letters" if _text(item, "name") else "no class name"
+            log.add("unknown_class", image, f"{where} has {told}", "the box was dropped")
             continue
         difficult = _text(item, "difficult") == "1"
         if difficult:
@@ -142,6 +169,12 @@ def _size(tree: ElementTree.Element) -> tuple[int, int] | None:
         return int(_text(tree, "size/width")), int(_text(tree, "size/height"))
     except ValueError:
         return None
+
+
+def _class_name(item: ElementTree.Element) -> str:
+    """Return the name of an object's class; nothing where it is too long for one."""
+    name = _text(item, "name")
+    return name if len(name) <= MAX_CLASS_NAME else ""
 
 
 def _text(element: ElementTree.Element, path: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from detection_core.data.health import HealthLog
-from detection_core.data.raw import RawBox, RawDataset, RawImage, is_image
+from detection_core.data.raw import MAX_CLASSES, RawBox, RawDataset, RawImage, is_image
 from detection_core.data.splits import split_named
 from detection_core.data.yolo_names import read_names
 
@@ -46,7 +46,7 @@ def find_yolo(root: Path, files: list[str]) -> YoloFiles | None:
 
 def read_yolo(root: Path, found: YoloFiles, files: list[str], log: HealthLog) -> RawDataset:
     """Read every label file. Absolute or broken paths in the .yaml are not used: the split is in the folders' names or in list files."""
-    names = _names(root, files, log)
+    names, named_in = _names(root, files, log)
     lists = _split_lists(root, files)
     images, highest = [], -1
     counts = Counter(PurePosixPath(file).name for file in found.labels_of)
@@ -65,8 +65,9 @@ def read_yolo(root: Path, found: YoloFiles, files: list[str], log: HealthLog) ->
         log.add("missing_image", label_file, "there is no image for this label file", "its boxes were left out")
     if names is None:
         names = tuple(f"class {index}" for index in range(highest + 1))
-        log.add("no_class_names", "data.yaml", "no file names the classes", f"they were called {', '.join(names[:3])} and so on")
-    return RawDataset(names, images)
+        if names:
+            log.add("no_class_names", "data.yaml", "no file names the classes", f"they were called {', '.join(names[:3])} and so on")
+    return RawDataset(names, images, named_in)
 
 
 def _label_places(image: str) -> list[str]:
@@ -88,7 +89,8 @@ def _looks_like_labels(path: Path) -> bool:
     return all(_float(value) is not None for value in first)
 
 
-def _names(root: Path, files: list[str], log: HealthLog) -> tuple[str, ...] | None:
+def _names(root: Path, files: list[str], log: HealthLog) -> tuple[tuple[str, ...] | None, str]:
+    """Return the names of the classes, if there are any, and the file they stand in."""
     for file in sorted(files, key=lambda name: (name.count("/"), name)):
         text = ""
         if PurePosixPath(file).suffix.lower() in (".yaml", ".yml") or PurePosixPath(file).name in _NAME_LISTS:
@@ -96,11 +98,11 @@ def _names(root: Path, files: list[str], log: HealthLog) -> tuple[str, ...] | No
         if PurePosixPath(file).suffix.lower() in (".yaml", ".yml"):
             names = read_names(text)
             if names:
-                return names
+                return names, file
             log.add("unreadable_names", file, "it has no list 'names' that counts from 0", "the file was not used")
         elif text.strip():
-            return tuple(line.strip() for line in text.splitlines() if line.strip())
-    return None
+            return tuple(line.strip() for line in text.splitlines() if line.strip()), file
+    return None, ""
 
 
 def _split_lists(root: Path, files: list[str]) -> dict[str, str]:
@@ -134,6 +136,9 @@ def _rows(path: Path, label_file: str, image: str, log: HealthLog) -> list[RawBo
             log.add(
                 "malformed_row", image, f"{where} ('{line.strip()[:60]}') is not a whole class number and numbers", "the row was dropped"
             )
+        elif not 0 <= float(columns[0]) < MAX_CLASSES:
+            problem = f"{where}: class {columns[0][:20]} is no class number from 0 to {MAX_CLASSES - 1:,}"
+            log.add("unknown_class", image, problem, "the row was dropped")
         else:
             numbers = [value for value in values if value is not None]
             if polygon:

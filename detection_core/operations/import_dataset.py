@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from detection_core.catalogue.datasets import DATASETS
 from detection_core.data.canonical import write_canonical
@@ -14,11 +15,11 @@ from detection_core.data.dataset import DetectionDataset
 from detection_core.data.downloads import DOWNLOADS, Fetching
 from detection_core.data.edits import apply_edits
 from detection_core.data.leaks import find_leaks
-from detection_core.data.load import load_dataset
+from detection_core.data.load import load_dataset, place_and_names, renamed
 from detection_core.data.statistics import dataset_statistics
 from detection_core.operations.context import JobContext
 from detection_core.schemas.results import ImportResult, LeakReport
-from detection_core.schemas.specs import ImportSpec
+from detection_core.schemas.specs import DatasetEdits, ImportSpec
 
 FILE_NAME = "dataset.tar"
 # Shares of the work, as the progress shows it: reading ends, comparing ends.
@@ -40,7 +41,8 @@ def run(spec: ImportSpec, context: JobContext) -> ImportResult:
     context.events.progress(0.0, "reading the data set")
     # What an archive unpacks to is needed only here, so it lies in the job's folder and goes at the end.
     with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=context.out) as scratch:
-        dataset = _described(apply_edits(_load(spec, context, Path(scratch)), spec.edits), spec)
+        loaded, named = _named(_load(spec, context, Path(scratch)), spec)
+        dataset = _described(apply_edits(loaded, spec.edits), spec)
         for code, count in dataset.report.counts.items():
             context.events.warning(f"{code}: {count} found; the report names the files")
         context.raise_if_stopped()
@@ -62,26 +64,47 @@ def run(spec: ImportSpec, context: JobContext) -> ImportResult:
         source=dataset.source,
         statistics=dataset_statistics(dataset),
         leaks=leaks,
-        edits={field: value for field, value in spec.edits.to_dict().items() if value},
+        edits=_told(named, spec.edits, loaded.classes),
         preview=spec.preview,
         files=(context.emit("dataset", path),),
     )
 
 
+def _named(dataset: DetectionDataset, spec: ImportSpec) -> tuple[DetectionDataset, dict[str, str]]:
+    """Give the classes the names that the spec lists in label order; return with it what that renames."""
+    names = spec.class_names or place_and_names(spec.source.ref or "")[1]
+    if not names:
+        return dataset, {}
+    changed = {old: new for old, new in zip(dataset.classes, names, strict=False) if old != new}
+    return renamed(dataset, names), changed
+
+
+def _told(named: dict[str, str], edits: DatasetEdits, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return what was changed against the files: `edits`, after the names that were given in label order where there are some.
+
+    A class that another one was merged into is told as renamed to itself, so that it can be seen from the changes alone.
+    """
+    rename = edits.rename | {name: name for name in classes if name in edits.rename.values() and name not in (*edits.rename, *edits.drop)}
+    steps = [DatasetEdits(rename=named), edits.model_copy(update={"rename": rename})]
+    told = [{field: value for field, value in step.to_dict().items() if value} for step in steps]
+    told = [step for step in told if step]
+    return {"steps": told} if len(told) > 1 else told[0] if told else {}
+
+
 def _load(spec: ImportSpec, context: JobContext, scratch: Path) -> DetectionDataset:
     source = spec.source
-    ref = source.ref if source.ref and not source.sha256 else str(context.resolve(source))
-    entry = DATASETS.get(ref.partition(":names=")[0])
+    place = place_and_names(source.ref)[0] if source.ref and not source.sha256 else str(context.resolve(source))
+    entry = DATASETS.get(place)
     kept = entry is not None and not entry.downloads
     # Splits that are made anew need no other ones made first, and no line in the report about them.
     options = {"keep_splits": True, **spec.options} if spec.edits.split and not kept else spec.options
     return load_dataset(
-        ref,
+        place,
         cache_dir=context.cache if kept else scratch,
-        class_names=spec.class_names,
         options=options,
         name=None if entry else source.name or spec.name,
         fetching=Fetching(context.cache / DOWNLOADS, context.inputs, _teller(context, 0.0, _READ, "")),
+        check=True,
     )
 
 

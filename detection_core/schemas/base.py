@@ -6,9 +6,14 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from detection_core.schemas.text import storable
+
 
 class InvalidInput(ValueError):
-    """Input from a person that cannot be used; the message names the thing and the remedy."""
+    """Input from a person that cannot be used; the message names the thing and the remedy, and can be stored whatever it quotes."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(storable(message))
 
 
 class Schema(BaseModel):

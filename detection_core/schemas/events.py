@@ -12,6 +12,7 @@ from pydantic import Field
 
 from detection_core.schemas.base import Schema
 from detection_core.schemas.files import OutputFile
+from detection_core.schemas.text import StorableText
 
 
 class Event(Schema):
@@ -24,7 +25,7 @@ class Event(Schema):
     type: Literal["progress", "metric", "state", "warning"]
     time: float
     fraction: Annotated[float, Field(ge=0, le=1)] | None = None
-    message: str | None = None
+    message: StorableText | None = None
     eta_s: float | None = None
     step: int | None = None
     epoch: float | None = None

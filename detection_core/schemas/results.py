@@ -11,6 +11,7 @@ from detection_core.schemas.base import InvalidInput, Schema
 from detection_core.schemas.files import OutputFile, Sha256
 from detection_core.schemas.manifest import Manifest
 from detection_core.schemas.recipe import Recipe
+from detection_core.schemas.text import StorableText
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 
@@ -76,9 +77,9 @@ class SplitSummary(Schema):
 class HealthIssue(Schema):
     """One thing found wrong in a data set: where, what, what was done about it."""
 
-    file: str
-    problem: str
-    action: str
+    file: StorableText
+    problem: StorableText
+    action: StorableText
 
 
 class HealthReport(Schema):
@@ -327,7 +328,7 @@ class Failure(Schema):
     """Why a job failed: `user` (their input), `resource` (memory, disk, time), `system` (ours); a sentence with the remedy."""
 
     kind: Literal["user", "resource", "system"]
-    message: str
+    message: StorableText
 
 
 def parse_result(data: dict[str, Any]) -> JobResult:

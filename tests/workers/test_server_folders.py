@@ -27,6 +27,13 @@ def test_a_folder_that_became_a_link_since_the_job_was_queued_is_not(settings, t
         _check_folder(_spec((tmp_path / "open").resolve() / "flights"))
 
 
+def test_a_folder_with_names_of_classes_behind_it_is_not(settings, tmp_path):
+    settings.DATA_FOLDERS = [tmp_path]
+    (tmp_path / "flights:names=a").mkdir()
+    with pytest.raises(InputMissing, match="give the folder alone"):
+        _check_folder(_spec((tmp_path / "flights:names=a").resolve()))
+
+
 def test_a_worker_that_opens_no_folders_reads_none(settings, tmp_path):
     settings.DATA_FOLDERS = []
     with pytest.raises(InputMissing, match="set DATA_FOLDERS"):

@@ -71,7 +71,7 @@ def dataset_freeze(request: HttpRequest, uuid: UUID, body: FreezeIn, key: str | 
 @router.get("/datasets/versions/{uuid}/export", response={200: Any, 404: Problem, 422: Problem}, operation_id="dataset_export")
 async def dataset_export(request: HttpRequest, uuid: UUID, form: str) -> HttpResponseBase:
     """Download a version as a .tar in COCO, YOLO or Pascal VOC form: `form` is coco, yolo or voc."""
-    query = DatasetVersion.objects.select_related("dataset", "artifact").defer("report", "statistics", "leaks")
+    query = DatasetVersion.objects.select_related("dataset", "artifact").defer("report", "statistics", "leaks", "edits")
     version = await query.filter(uuid=uuid).afirst()
     if version is None:
         raise HttpError(404, NO_VERSION)

@@ -17,6 +17,7 @@ from webapp.api.schemas import (
     ResultOut,
     SuiteOut,
 )
+from webapp.datasets.edits import shortened
 from webapp.datasets.models import Dataset, DatasetVersion
 from webapp.jobs.models import Job, Suite
 from webapp.results.models import Checkpoint, Result
@@ -139,7 +140,7 @@ def version_out(version: DatasetVersion) -> DatasetVersionOut:
         classes=version.classes,
         splits=version.splits,
         problems=version.report.get("counts", {}),
-        edits=version.edits,
+        edits=shortened(version.edits),
         created_at=version.created_at,
     )
 

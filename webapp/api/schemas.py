@@ -41,7 +41,8 @@ class ModelOut(Schema):
 
 
 class DatasetVersionOut(Schema):
-    """A version of a data set. One that is not `frozen` is a preview, which jobs refuse. `edits` holds the changes against the files."""
+    """A version of a data set. One that is not `frozen` is a preview, which jobs refuse. `edits` holds the changes against the files; of
+    lists of file names it has the first few, and in `listed` how many there are."""
 
     uuid: UUID
     number: int

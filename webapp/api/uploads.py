@@ -14,7 +14,7 @@ from webapp.api.auth import ACT, READ, caller
 from webapp.api.schemas import Problem, UploadOut
 from webapp.artifacts.http import artifact_response
 from webapp.artifacts.models import Artifact
-from webapp.artifacts.services import artifact_put_stream
+from webapp.artifacts.services import COMPRESSED, artifact_put_stream
 
 router = Router()
 CHUNK = 1024 * 1024
@@ -23,6 +23,8 @@ CHUNK = 1024 * 1024
 @router.post("/uploads", auth=ACT, response={201: UploadOut, 413: Problem, 422: Problem}, operation_id="upload")
 def upload(request: HttpRequest, name: str) -> Status:
     """Store the request's body: a .zip or .tar with a data set. Send the bytes as they are, with a Content-Length."""
+    if name.lower().endswith(COMPRESSED):
+        raise HttpError(422, f"'{name[:200]}' is a compressed archive, which no job reads; pack the folder as a .zip or plain .tar")
     length = request.META.get("CONTENT_LENGTH") or "0"
     if int(length) > settings.UPLOAD_MAX_BYTES:
         raise HttpError(413, f"the file has {length} bytes; at most {settings.UPLOAD_MAX_BYTES} are taken, so leave out what is not needed")

@@ -21,6 +21,8 @@ from webapp.accounts.models import User
 from webapp.artifacts.models import Artifact
 
 CHUNK = 1 << 20
+# Kinds of archive that no job reads; models, results files and bundles come uncompressed or as .zip too.
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")
 
 
 def storage_key(sha256: str) -> str:
@@ -57,6 +59,20 @@ def artifact_put_stream(*, chunks: Iterable[bytes], kind: str, name: str, user: 
 def artifact_open(artifact: Artifact) -> BinaryIO:
     """Open the bytes for reading; the caller closes. Raises FileNotFoundError where the storage has lost them."""
     return cast(BinaryIO, _storage().open(artifact.storage_key, "rb"))
+
+
+def artifact_bytes(artifact: Artifact, *, offset: int, size: int) -> bytes:
+    """Return a part of the bytes, and fetch no more than that. Raises FileNotFoundError where the storage has lost them."""
+    bucket = getattr(_storage(), "bucket", None)
+    if bucket is None or size == 0:
+        with artifact_open(artifact) as file:
+            file.seek(offset)
+            return file.read(size)
+    try:  # S3: opening a file there would fetch all of it
+        found = bucket.Object(artifact.storage_key).get(Range=f"bytes={offset}-{offset + size - 1}")
+    except bucket.meta.client.exceptions.NoSuchKey:
+        raise FileNotFoundError(artifact.storage_key) from None
+    return cast(bytes, found["Body"].read())
 
 
 def artifact_remove(*, sha256: str) -> bool:

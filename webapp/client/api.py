@@ -207,6 +207,7 @@ class Client:
         licence: str = "",
         source: str = "",
         preview: bool = False,
+        form: str | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Job:
         """Import a data set of the catalogue or a folder of the server by `ref`, or upload and import `path` (.zip or .tar).
@@ -215,13 +216,14 @@ class Client:
             edits: changes before the version is frozen: `rename`, `drop`, `split` as DatasetEdits has them.
             licence: of the data; `source` says who made it.
             preview: make a preview to look at; `freeze` freezes it.
+            form: `coco`, `yolo` or `voc`, where the files hold annotations in two forms.
         """
         file: dict[str, Any] = {"ref": ref, "name": ref} if ref else {}
         if path is not None:
             stored = self.upload(path, on_progress=on_progress)
             file = {"sha256": stored["sha256"], "name": stored["name"]}
         spec = {"kind": "import", "source": file, "name": name, "class_names": class_names}
-        told = {"edits": edits, "licence": licence, "origin": source, "preview": preview}
+        told = {"edits": edits, "licence": licence, "origin": source, "preview": preview, "options": {"form": form} if form else {}}
         return self.submit_job({**spec, **{field: value for field, value in told.items() if value}}, title=name)
 
     def dataset(self, dataset_id: str) -> dict[str, Any]:

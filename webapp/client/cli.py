@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     item.add_argument("source", help="a file, the name of a data set of the catalogue, or a folder that the server opened for import")
     item.add_argument("--name", help="the data set's name on the site")
     item.add_argument("--names", help="class names in order, comma separated, instead of those in the data")
+    item.add_argument("--form", choices=["coco", "yolo", "voc"], help="which annotations, where the files hold them in two forms")
     item.add_argument("--preview", action="store_true", help="make a preview to look at on the site; freeze it there or with `freeze`")
     item.add_argument("--watch", action="store_true")
     _add_edits(item)
@@ -210,7 +211,7 @@ def import_(client: Client, options: argparse.Namespace) -> int:
     path = Path(options.source)
     names = [name.strip() for name in options.names.split(",")] if options.names else None
     told: dict[str, Any] = {"class_names": names, "edits": _edits(options), "licence": options.licence, "source": options.origin}
-    told["preview"] = options.preview
+    told |= {"preview": options.preview, "form": options.form}
     if path.is_dir():
         job = client.import_dataset(options.name or path.resolve().name, ref=str(path.resolve()), **told)
     elif not path.exists():

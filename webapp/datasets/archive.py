@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from webapp.artifacts.models import Artifact
-from webapp.artifacts.services import artifact_open
+from webapp.artifacts.services import artifact_bytes, artifact_open
 
 SPLITS = ("train", "val", "test")
 INDEX = "dataset.json"
@@ -136,9 +136,7 @@ def archive_index(sha256: str) -> ArchiveIndex:
 
 def member_bytes(sha256: str, *, offset: int, size: int) -> bytes:
     """Return a part of a stored .tar."""
-    with opened(sha256) as file:
-        file.seek(offset)
-        return file.read(size)
+    return artifact_bytes(Artifact.objects.get(sha256=sha256), offset=offset, size=size)
 
 
 @contextmanager

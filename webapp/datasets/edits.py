@@ -12,23 +12,24 @@ MOST_NAMED = 12
 
 
 def edit_words(edits: DatasetEdits) -> list[str]:
-    """Return one sentence for each kind of change."""
+    """Return one sentence for each kind of change. A class that is renamed to itself is one that others are merged into."""
     sources: defaultdict[str, list[str]] = defaultdict(list)
     for old, new in edits.rename.items():
         sources[new].append(old)
     exchanged = {old for old, new in edits.rename.items() if edits.rename.get(new) == old and old != new}
     pairs = sorted({tuple(sorted((old, edits.rename[old]))) for old in exchanged})
     told = [f"{first} renamed {second} and {second} renamed {first}: the two names are exchanged" for first, second in pairs]
-    told += [
-        f"{_listed(olds)} merged into {new}" if len(olds) > 1 else f"{olds[0]} renamed {new}"
-        for new, olds in sources.items()
-        if not (len(olds) == 1 and olds[0] in exchanged)
-    ]
+    told += [_rename_words(olds, new) for new, olds in sources.items() if olds != [new] and not (len(olds) == 1 and olds[0] in exchanged)]
     if edits.drop:
         told.append(f"boxes of {_listed(edits.drop)} dropped, their images kept")
     if edits.split is not None:
         told.append(split_words(edits.split))
     return told
+
+
+def _rename_words(olds: Sequence[str], new: str) -> str:
+    others = [old for old in olds if old != new]
+    return f"{_listed(others)} merged into {new}" if len(olds) > 1 else f"{others[0]} renamed {new}"
 
 
 def split_words(rule: SplitRule) -> str:
@@ -62,6 +63,18 @@ def history_words(version_edits: Mapping[str, Any]) -> list[list[str]]:
     """Return the sentences of each change of a version, the first one first."""
     known = DatasetEdits.model_fields
     return [edit_words(DatasetEdits.parse({name: step[name] for name in known if name in step})) for step in history(version_edits)]
+
+
+def shortened(version_edits: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes of a version with no more than MOST_NAMED names in each list of a split, and beside them how many there are."""
+    if "steps" in version_edits:
+        return {**version_edits, "steps": [shortened(step) for step in version_edits["steps"]]}
+    split = version_edits.get("split") or {}
+    if not split.get("lists"):
+        return dict(version_edits)
+    lists = {name: list(files)[:MOST_NAMED] for name, files in split["lists"].items()}
+    counts = {name: len(files) for name, files in split["lists"].items()}
+    return {**version_edits, "split": {**split, "lists": lists, "listed": counts}}
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,9 +1,9 @@
-"""A version in the form of other tools, streamed out of its stored .tar: at no time is more than a piece of it in memory."""
+"""A version in the form of other tools, streamed out of its stored .tar: an image at a time, beside the index of all of them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterator
-from typing import BinaryIO, cast
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from typing import Any, BinaryIO, cast
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
@@ -53,24 +53,37 @@ def export_chunks(version: DatasetVersion, index: ArchiveIndex, file: BinaryIO, 
         return file.read(size)
 
     told = {"name": version.dataset.name, "licence": version.dataset.licence, "source": version.dataset.source}
-    content = members(form, classes=version.classes, images=list(_images(index)), **told)
+    content = members(form, classes=version.classes, images=_Images(index), **told)
     with file:
         yield from _joined(tar_chunks(content, read))
 
 
-def _images(index: ArchiveIndex) -> Iterator[ExportImage]:
-    for place, (start, end) in enumerate(zip(index.starts[:-1].tolist(), index.starts[1:].tolist(), strict=True)):
+class _Images(Sequence[ExportImage]):
+    """The images of an index, each made when it is asked for; the arrays of its boxes are parts of the index's own."""
+
+    def __init__(self, index: ArchiveIndex) -> None:
+        self._index = index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, place: Any) -> Any:
+        index = self._index
+        mine = slice(index.starts[place], index.starts[place + 1])
         width, height = index.sides[place].tolist()
-        yield ExportImage(
+        return ExportImage(
             file=index.files[place],
             width=width,
             height=height,
             split=SPLITS[index.splits[place]],
-            boxes=index.boxes[start:end].tolist(),
-            labels=index.labels[start:end].tolist(),
-            iscrowd=index.iscrowd[start:end].tolist(),
-            area=index.areas[start:end].tolist(),
+            boxes=index.boxes[mine],
+            labels=index.labels[mine],
+            iscrowd=index.iscrowd[mine],
+            area=index.areas[mine],
         )
+
+    def __iter__(self) -> Iterator[ExportImage]:
+        return map(self.__getitem__, range(len(self)))
 
 
 def _joined(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -32,6 +32,8 @@ def folder_checked(ref: str) -> Path:
     Raises:
         InvalidInput: it is not below one of them once links and `..` are followed, or it is not there.
     """
+    if ":names=" in ref:  # whoever reads it cuts this off, and would read another folder than the one that was checked
+        raise InvalidInput(f"'{ref}' names classes behind the folder; give the folder alone, and the names as the class names")
     if not settings.DATA_FOLDERS:
         raise InvalidInput("no folder of the server may be imported; set DATA_FOLDERS (docs/install.md), or upload an archive")
     roots = [root.resolve() for root in settings.DATA_FOLDERS]

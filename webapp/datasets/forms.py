@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import uuid
+from collections import Counter
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 from django import forms
@@ -13,6 +12,7 @@ from django.conf import settings
 from django.forms.boundfield import BoundField
 
 from detection_core.catalogue.datasets import DATASETS
+from detection_core.data.edits import names_of_no_image, pattern_lack
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.specs import DatasetEdits
 from webapp.accounts.models import User
@@ -23,7 +23,7 @@ from webapp.datasets.models import DatasetVersion
 from webapp.datasets.selectors import ClassCount, class_counts, stored_index
 from webapp.templatetags.show import bytesize
 
-ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
+ENDINGS = (".zip", ".tar")
 EDITS_FORM = "edits"
 
 
@@ -54,6 +54,12 @@ class ImportForm(forms.Form):
         required=False,
         max_length=4000,
         help_text="Separated by commas, in label order, where the names in the archive are wrong.",
+    )
+    annotations = forms.ChoiceField(
+        label="Annotations",
+        required=False,
+        choices=[("", "in whichever form they are"), ("coco", "COCO"), ("yolo", "YOLO"), ("voc", "Pascal VOC")],
+        help_text="Choose one where the files hold the boxes in two forms.",
     )
     licence = forms.CharField(label="Licence", required=False, max_length=100)
     source = forms.CharField(label="Source", required=False, max_length=300, help_text="Who made the data, and where it is.")
@@ -97,7 +103,8 @@ class ImportForm(forms.Form):
             if upload is None and "file" not in self.errors:
                 self.add_error("file", "choose a .zip or .tar file")
             elif upload is not None and not upload.name.lower().endswith(ENDINGS):
-                self.add_error("file", f"'{upload.name}' is no .zip or .tar; pack the folder with the images and annotations into one")
+                remedy = "pack the folder with the images and annotations as a .zip or an uncompressed .tar"
+                self.add_error("file", f"'{upload.name}' is no .zip or .tar; {remedy}")
         cleaned["name"] = (cleaned.get("name") or "").strip() or _default_name(cleaned, upload)
         return cleaned
 
@@ -115,11 +122,8 @@ def _default_name(cleaned: Mapping[str, Any], upload: Any) -> str:
     if origin != "upload":
         return origin
     name = upload.name if upload else ""
-    for ending in sorted(ENDINGS, key=len, reverse=True):
-        if name.lower().endswith(ending):
-            name = name[: -len(ending)]
-            break
-    return name[:100]
+    ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
+    return name.removesuffix(name[len(name) - len(ending) :])[:100]
 
 
 class EditsForm(forms.Form):
@@ -193,7 +197,8 @@ class EditsForm(forms.Form):
     def changes_in_words(self) -> list[str]:
         """Say what the form would change in the classes, as it stands."""
         pairs = list(zip(self.version.classes, self.shown_names, strict=True))
-        rename = {old: new for old, new in pairs if new is not None and new != old}
+        shared = Counter(self.shown_names)
+        rename = {old: new for old, new in pairs if new is not None and (new != old or shared[new] > 1)}
         drop = tuple(old for old, new in pairs if new is None)
         return edit_words(DatasetEdits.model_construct(rename=rename, drop=drop, split=None))  # as it stands, whether valid or not
 
@@ -239,10 +244,8 @@ class EditsForm(forms.Form):
 
     def _pattern(self, cleaned: Mapping[str, Any]) -> str:
         pattern = cleaned.get("group_pattern") or ""
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            self.add_error("group_pattern", f"this is no regular expression ({error}); correct it")
+        if lack := pattern_lack(pattern):
+            self.add_error("group_pattern", lack)
         if not pattern and not any(self._index().groups):
             self.add_error("group_pattern", "the images carry no groups; give a pattern such as ^(flight\\d+)_ over the file names")
         return pattern
@@ -252,12 +255,9 @@ class EditsForm(forms.Form):
         lists = {split: names for split, names in lists.items() if names}
         if not lists:
             self.add_error("val_files", "paste at least one file name into one of the lists")
-        known = {PurePosixPath(file).stem for file in self._index().files} if lists else set()
-        for split, names in lists.items():
-            strange = [name for name in names if not {PurePosixPath(name).stem, PurePosixPath(name).name} & known]
-            if strange:
-                more = f", nor {len(strange) - 1} others of the list" if len(strange) > 1 else ""
-                self.add_error(f"{split}_files", f"no image is called '{strange[0]}'{more}; correct the name")
+        for split, strange in names_of_no_image(self._index().files, lists).items() if lists else ():
+            more = f", nor {len(strange) - 1} others of the list" if len(strange) > 1 else ""
+            self.add_error(f"{split}_files", f"no image is called '{strange[0]}'{more}; correct the name")
         return {"by": "list", "lists": lists}
 
     def _index(self) -> ArchiveIndex:

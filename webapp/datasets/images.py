@@ -7,15 +7,15 @@ import os
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from django.conf import settings
 from PIL import Image, ImageOps
 
-from detection_core.data.dataset import DECODE_ERRORS, IMAGE_FORMATS
+from detection_core.data.dataset import DECODE_ERRORS, IMAGE_FORMATS, MAX_PIXELS, eight_bit
 from webapp.datasets.archive import StoredImage, member_bytes
 
 WIDTHS = (320, 640, 1280)
@@ -25,6 +25,10 @@ ORIENTATION = 0x0112
 TOUCH_AGAIN_S = 3600
 # Decoding takes memory by the size of the original: only so many at once in one process.
 _decoding = threading.BoundedSemaphore(2)
+_decoding_large = threading.Lock()
+LARGE_PIXELS = 25_000_000
+GAP = 2.0  # a picture is shrunk by whole factors down to this many times what is wanted, and finely from there
+STRIP = 32
 
 
 class Unreadable(Exception):
@@ -68,15 +72,51 @@ def scaled(content: bytes, *, size: tuple[int, int], form: str) -> bytes:
         Unreadable: the bytes cannot be decoded.
     """
     try:
-        with _decoding, Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as picture:
-            picture.draft("RGB", size if _rows_are_rows(picture) else size[::-1])
-            shown = cast(Image.Image, ImageOps.exif_transpose(picture)).convert("RGB")
-            shown.thumbnail(size, reducing_gap=2.0)
+        with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as picture, _turn(picture):
+            shown = _shrunk(picture, size)
     except DECODE_ERRORS as error:
         raise Unreadable(str(error)) from None
     target = io.BytesIO()
     shown.save(target, form, **({"quality": QUALITY, "optimize": True} if form == "JPEG" else {}))
     return target.getvalue()
+
+
+@contextmanager
+def _turn(picture: Image.Image) -> Iterator[None]:
+    """Wait for a turn to decode: two at once, and of the large ones one."""
+    pixels = picture.width * picture.height
+    if pixels > MAX_PIXELS:
+        raise Unreadable(f"{picture.width}x{picture.height} are more than {MAX_PIXELS / 1e6:g} million pixels")
+    large = pixels > LARGE_PIXELS
+    with _decoding, _decoding_large if large else nullcontext():
+        yield
+
+
+def _shrunk(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return the picture upright, in RGB, at most as large as `size`."""
+    turned = picture.getexif().get(ORIENTATION, 1)
+    picture.draft("RGB", size[::-1] if turned >= 5 else size)
+    picture.load()
+    orientation = picture.getexif().get(ORIENTATION, 1)  # once it is loaded: Pillow turns a TIFF itself
+    least = size[::-1] if orientation >= 5 else size
+    shown = _reduced(eight_bit(picture), int(min(picture.width / least[0], picture.height / least[1]) / GAP))
+    shown.getexif()[ORIENTATION] = orientation
+    ImageOps.exif_transpose(shown, in_place=True)
+    shown.thumbnail(size, reducing_gap=GAP)
+    return shown
+
+
+def _reduced(picture: Image.Image, factor: int) -> Image.Image:
+    """Return a picture in RGB, its sides divided by a whole factor: strip by strip, so that a large one is in memory once, not thrice."""
+    if factor < 2:
+        return picture.convert("RGB")
+    width, height = picture.size
+    reduced = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    rows = STRIP * factor
+    for top in range(0, height, rows):
+        strip = picture.crop((0, top, width, min(top + rows, height))).convert("RGB")
+        reduced.paste(strip.reduce(factor), (0, top // factor))
+    return reduced
 
 
 class ScaledImages:
@@ -154,8 +194,3 @@ def _size(image: StoredImage, width: int | None) -> tuple[int, int]:
     if width is None or image.width <= width:
         return image.width, image.height
     return width, max(1, round(image.height * width / image.width))
-
-
-def _rows_are_rows(picture: Image.Image) -> bool:
-    """Tell whether the file's rows are the rows that are shown; else its EXIF tag turns it by a quarter."""
-    return picture.getexif().get(ORIENTATION, 1) < 5

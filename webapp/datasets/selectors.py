@@ -110,7 +110,7 @@ def dataset_list() -> list[DatasetRow]:
 
 def version_list(dataset: Dataset) -> list[DatasetVersion]:
     """Return a data set's versions, newest first, without what their imports found."""
-    return list(dataset.versions.defer("report", "statistics", "leaks", "splits", "classes").order_by("-number"))
+    return list(dataset.versions.defer("report", "statistics", "leaks", "edits", "splits", "classes").order_by("-number"))
 
 
 def version_whole(version: DatasetVersion) -> DatasetVersion:

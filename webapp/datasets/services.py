@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.db import transaction
 from django.db.models import Max, ProtectedError
 
 from detection_core.schemas.results import ImportResult
+from detection_core.schemas.text import storable_data
 from webapp.accounts.models import User
 from webapp.artifacts.models import Artifact
 from webapp.datasets.edits import composed
@@ -14,35 +18,36 @@ from webapp.datasets.models import Dataset, DatasetVersion
 
 @transaction.atomic
 def dataset_version_record(*, result: ImportResult, artifact: Artifact, user: User | None, made_from: str | None = None) -> DatasetVersion:
-    """Record an imported data set: the version with this content if it is known, else the next number.
+    """Record an imported data set: the version with this content if it is known, else the next number. Text is stored as Postgres can.
 
     `made_from` is the sha256 of what was imported. Where that is a stored version, the new one carries its changes on; a preview is
     replaced by what was made out of it. A result that is a preview itself stays to be frozen, unless its content is frozen already.
     """
-    dataset, _ = Dataset.objects.get_or_create(name=result.name, defaults={"created_by": user})
+    found = storable_data(result.to_dict())
+    dataset, _ = Dataset.objects.get_or_create(name=found["name"], defaults={"created_by": user})
     Dataset.objects.select_for_update().get(pk=dataset.pk)
-    _fill_in(dataset, licence=result.licence or "", source=result.source or "")
+    _fill_in(dataset, licence=found["licence"] or "", source=found["source"] or "")
     parent = dataset.versions.filter(artifact_id=made_from).first() if made_from else None
     known = dataset.versions.filter(content_hash=result.content_hash).first()
     number = _next_number(dataset)
     if parent is not None and parent != known and not result.preview and _preview_removed(parent):
         number = parent.number
     if known is not None:
-        _complete(known, result)
+        _complete(known, found)
         return known if result.preview else dataset_freeze(version=known)
     return DatasetVersion.objects.create(
         dataset=dataset,
         number=number,
         content_hash=result.content_hash,
         artifact=artifact,
-        classes=list(result.classes),
-        splits={name: split.to_dict() for name, split in result.splits.items()},
-        report=result.report.to_dict(),
+        classes=found["classes"],
+        splits=found["splits"],
+        report=found["report"],
         form=parent.form if parent is not None and result.form == "canonical" else result.form,
         frozen=not result.preview,
-        statistics=result.statistics.to_dict(),
-        leaks=result.leaks.to_dict(),
-        edits=composed(parent.edits if parent is not None else {}, result.edits),
+        statistics=found["statistics"],
+        leaks=found["leaks"],
+        edits=composed(parent.edits if parent is not None else {}, found["edits"]),
     )
 
 
@@ -65,11 +70,10 @@ def _preview_removed(version: DatasetVersion) -> bool:
     return True
 
 
-def _complete(version: DatasetVersion, result: ImportResult) -> None:
+def _complete(version: DatasetVersion, found: Mapping[str, Any]) -> None:
     """Add what an earlier import of the same content did not look at."""
     if not version.statistics:
-        found = {"statistics": result.statistics.to_dict(), "leaks": result.leaks.to_dict()}
-        DatasetVersion.objects.filter(pk=version.pk).update(**found)
+        DatasetVersion.objects.filter(pk=version.pk).update(statistics=found["statistics"], leaks=found["leaks"])
 
 
 def _fill_in(dataset: Dataset, *, licence: str, source: str) -> None:

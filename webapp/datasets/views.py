@@ -98,7 +98,7 @@ async def dataset_export(request: HttpRequest, uuid: UUID) -> HttpResponseBase:
     """Send a version as a .tar in the form of other tools."""
     wanted = request.GET.get("version", "")
     query = DatasetVersion.objects.filter(dataset__uuid=uuid).select_related("dataset", "artifact").order_by("-frozen", "-number")
-    found = [version async for version in query.defer("report", "statistics", "leaks") if wanted in ("", str(version.uuid))]
+    found = [version async for version in query.defer("report", "statistics", "leaks", "edits") if wanted in ("", str(version.uuid))]
     # Not Http404: see webapp.artifacts.views.
     if not found:
         return HttpResponseNotFound("this data set has no such version", content_type="text/plain")

@@ -1,13 +1,17 @@
 """Broken data sets, a kind a row: each is imported as a job and ends in a report, or in a refusal, that names the file and the remedy.
 
-None crashes and none is imported by half: a job that ends in a refusal leaves no data set.
+None crashes and none is imported by half: a job that ends in a refusal leaves no data set. Each runs in a process of its own that may take
+a minute and a gigabyte, so that one that hangs or fills the memory is told by name.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
+import resource
 import shutil
+import signal
 import stat
 import struct
 import tarfile
@@ -16,11 +20,13 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from detection_core.data.canonical import write_canonical
+from detection_core.data.canonical import content_hash, write_canonical
 from detection_core.data.load import load_dataset
 from detection_core.operations.run import BAD_INPUT, DONE, THREAD_VARIABLES, run_spec
 from detection_core.schemas.results import ImportResult
@@ -29,6 +35,10 @@ from tests.detection_core.data.makers import box, load, voc_object, write_coco, 
 GOOD = box(0, [1, 1, 9, 9])
 ROW = "0 0.5 0.5 0.2 0.2\n"
 COCO = "annotations/instances_train.json"
+MOST_SECONDS = 60
+MOST_MEMORY = 1 << 30
+# Bytes that are no UTF-8, as Python has them in the names of files.
+NO_UTF8 = os.fsdecode(b"b\xff")
 
 
 @dataclass(frozen=True)
@@ -109,11 +119,18 @@ def one_picture_twice(root: Path) -> None:
     shutil.copy(root / "train" / "001.jpg", root / "train" / "002.jpg")
 
 
-def giant_png(_: bytes) -> bytes:
-    """A few bytes that claim 100,000 x 100,000 pixels."""
-    head = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+def giant_png(width: int, height: int):
+    """A few bytes that claim many pixels."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", len(head)) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head))
-    return b"\x89PNG\r\n\x1a\n" + chunk
+    return lambda _: b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+
+
+def deep_grey(_: bytes) -> bytes:
+    """16 bits of grey, as thermal cameras write them."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(48 * 64, dtype=np.uint16).reshape(48, 64) * 21).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def gif(_: bytes) -> bytes:
@@ -135,6 +152,16 @@ def yolo_without(kind: str):
         next(root.rglob(f"b.{kind}")).unlink()
 
     return make
+
+
+def only_a_class_below_zero(root: Path) -> None:
+    write_yolo(root, {"train/a": "-1 0.5 0.5 0.2 0.2\n"}, yaml=None)
+
+
+def a_file_name_that_is_no_utf8(root: Path) -> None:
+    write_yolo(root, {"train/a": ROW, "train/b": ROW})
+    folder = root / "images" / "train"
+    (folder / "b.png").rename(folder / f"{NO_UTF8}.png")
 
 
 def binary_labels(root: Path) -> None:
@@ -219,6 +246,14 @@ def flipped(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
+def flipped_bzip2(path: Path) -> None:
+    """Damage of this method is told by an OSError."""
+    zip_of("b.bin", bytes(range(256)) * 800, method=zipfile.ZIP_BZIP2)(path)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"b.bin") + 100] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
 def empty(path: Path) -> None:
     zipfile.ZipFile(path, "w").close()
 
@@ -234,8 +269,8 @@ def gzipped(path: Path) -> None:
         tar.addfile(tarfile.TarInfo("a.txt"), io.BytesIO())
 
 
-def canonical(change: Callable[[dict], object] = lambda index: None, *, without: str = ""):
-    """A data set in canonical form whose index `change` alters, or a file of which is gone."""
+def canonical(change: Callable[[dict], object] = lambda index: None, *, without: str = "", rehash: bool = False):
+    """A data set in canonical form whose index `change` alters, with or without a hash that fits, or a file of which is gone."""
 
     def make(root: Path) -> Path:
         write_coco(root / "raw", [GOOD])
@@ -244,12 +279,22 @@ def canonical(change: Callable[[dict], object] = lambda index: None, *, without:
             tar.extractall(root / "canonical", filter="data")
         index = json.loads((root / "canonical" / "dataset.json").read_text())
         change(index)
+        if rehash:
+            index["content_hash"] = content_hash(index["classes"], map(as_record, index["images"]))
         (root / "canonical" / "dataset.json").write_text(json.dumps(index))
         if without:
             (root / "canonical" / without).unlink()
         return root / "canonical"
 
     return make
+
+
+def as_record(image: dict) -> SimpleNamespace:
+    return SimpleNamespace(**image | {name: np.array(image[name]) for name in ("boxes", "labels", "iscrowd", "area")})
+
+
+def first_image(index: dict) -> dict:
+    return index["images"][0]
 
 
 def only_images(root: Path) -> None:
@@ -292,7 +337,24 @@ KINDS = (
     reported("an image of no bytes", coco_image(lambda content: b""), "train/001.jpg", "cannot be decoded", "left out"),
     reported("a web page called .jpg", coco_image(lambda content: b"<html>404</html>"), "train/001.jpg", "cannot be decoded", "left out"),
     reported("a film called .jpg", coco_image(gif), "train/001.jpg", "cannot be decoded", "left out"),
-    reported("an image that claims to be enormous", coco_image(giant_png), "train/001.jpg", "cannot be decoded", "left out"),
+    reported(
+        "an image that claims to be enormous", coco_image(giant_png(100_000, 100_000)), "train/001.jpg", "cannot be decoded", "left out"
+    ),
+    reported(
+        "an image of too many pixels",
+        coco_image(giant_png(12_000, 9_000)),
+        "train/001.jpg",
+        "12000x9000 are more than 100 million pixels",
+        "the image was left out",
+    ),
+    reported("an image of 16 bits of grey", coco_image(deep_grey), "train/001.jpg", "more than 8 bits of grey", "read as 8 bits"),
+    reported(
+        "an image whose name is half a character",
+        coco(listed=[{"id": 0, "file_name": "000.jpg"}, {"id": 9, "file_name": "gone\ud800.jpg"}]),
+        "gone\\ud800.jpg",
+        "there is no such file",
+        "left out",
+    ),
     reported(
         "an image id that is used twice",
         coco(listed=[{"id": 0, "file_name": "000.jpg"}, {"id": 0, "file_name": "001.jpg"}]),
@@ -353,6 +415,21 @@ KINDS = (
         "looks like box annotations",
         "call it instances_",
     ),
+    refused(
+        "a class whose name holds a NUL",
+        coco(categories=((3, "cat"), (7, "d\x00g"))),
+        COCO,
+        "'d\\x00g', which holds characters that cannot be stored",
+        "give it another name",
+    ),
+    refused(
+        "a class whose name is half a character",
+        coco(categories=((3, "cat"), (7, "d\udc00g"))),
+        COCO,
+        "'d\\udc00g', which holds characters that cannot be stored",
+        "give it another name",
+    ),
+    refused("a class with an endless name", coco(categories=((3, "cat" * 100),)), COCO, "with 300 letters", "use at most 100"),
     refused("JSON that ends in the middle", coco_text(b'{"images": ['), COCO, "is not JSON", "put one of them beside the images"),
     refused("JSON of a strange encoding", coco_text(b'{"images": ["\xff\xfe\xfd"]}'), COCO, "is not JSON", "beside the images"),
     refused("JSON nested without an end", coco_text(b"[" * 100_000), COCO, "is not JSON", "beside the images"),
@@ -397,6 +474,21 @@ KINDS = (
     reported(
         "a class beyond the names", yolo("2 0.5 0.5 0.2 0.2\n"), "images/train/a.png", "class 2 is not one of the 2 classes", "dropped"
     ),
+    reported(
+        "a class number of a million without names",
+        yolo("1000000 0.5 0.5 0.2 0.2\n", yaml=None),
+        "images/train/a.png",
+        "labels/train/a.txt row 2: class 1000000 is no class number from 0 to 9,999",
+        "the row was dropped",
+    ),
+    refused("no class but one below zero", only_a_class_below_zero, "labels/train/a.txt row 1", "has no class", "name the classes"),
+    reported(
+        "a file name that is no UTF-8",
+        a_file_name_that_is_no_utf8,
+        "images/train/b\\udcff.png",
+        "its name is not UTF-8",
+        "the file was left out; rename it",
+    ),
     reported("boxes in pixels in place of shares", yolo("0 32 24 10 10\n"), "images/train/a.png", "lies wholly outside", "dropped"),
     reported(
         "an outline in place of a box",
@@ -413,8 +505,8 @@ KINDS = (
     refused(
         "a class named twice",
         yolo("", yaml="names: [weed, weed]\n"),
-        "broken",
-        "names a class twice (weed, weed)",
+        "data.yaml",
+        "names a class twice ('weed')",
         "give every class its own name",
     ),
     # VOC
@@ -429,8 +521,34 @@ KINDS = (
         "XML that declares entities",
         voc_file("Annotations/b.xml", '<!DOCTYPE x [<!ENTITY a "aa">]><annotation>&a;</annotation>'),
         "Annotations/b.xml",
-        "declares entities",
+        "declares a document type or entities",
         "left out",
+    ),
+    reported(
+        "XML that declares entities in UTF-16",
+        voc(
+            "",
+            more=lambda root: (root / "Annotations" / "b.xml").write_bytes(
+                '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE x [<!ENTITY a "aa">]><annotation>&a;</annotation>'.encode("utf-16")
+            ),
+        ),
+        "Annotations/b.xml",
+        "declares a document type or entities",
+        "left out",
+    ),
+    reported(
+        "XML of many megabytes",
+        voc_file("Annotations/b.xml", f"<annotation>{' ' * (9 << 20)}</annotation>"),
+        "Annotations/b.xml",
+        "more than the 8,388,608",
+        "left out",
+    ),
+    reported(
+        "an object with an endless name",
+        voc(voc_object("crop" * 100, 1, 2, 11, 12)),
+        "JPEGImages/b.jpg",
+        "a class name of more than 100 letters",
+        "dropped",
     ),
     reported("an object without a box", voc("<object><name>crop</name></object>"), "JPEGImages/b.jpg", "is not four numbers", "dropped"),
     reported("an object without a name", voc(voc_object("", 1, 2, 11, 12)), "JPEGImages/b.jpg", "has no class name", "dropped"),
@@ -450,7 +568,7 @@ KINDS = (
         "left out",
     ),
     reported("a list that names what is not there", voc_list_of_nothing, "lost", "there is no such image", "passed over"),
-    refused("annotations that name no object", voc_without_names, "none of the .xml annotations", "names an object", "add the objects"),
+    refused("annotations that name no object", voc_without_names, "Annotations/a.xml", "names an object", "add the objects"),
     # Archives
     refused(
         "a file that is no archive",
@@ -476,6 +594,23 @@ KINDS = (
         "pack it again",
     ),
     refused("a flipped byte in a zip", archive("d.zip", flipped), "d.zip", "is damaged", "pack it again"),
+    refused("a flipped byte in a zip of bzip2", archive("d.zip", flipped_bzip2), "d.zip", "is damaged", "pack it again"),
+    refused(
+        "an entry whose name is no UTF-8",
+        archive("d.tar", tar_of((f"../{NO_UTF8}.jpg", b"x"))),
+        "b\\udcff.jpg",
+        "d.tar",
+        "points outside",
+        "relative names",
+    ),
+    refused(
+        "an entry in the folder whose name is no UTF-8",
+        archive("d.tar", tar_of((f"{NO_UTF8}.jpg", b"x"))),
+        "b\\udcff.jpg",
+        "d.tar",
+        "bytes that are no UTF-8 in its name",
+        "rename it",
+    ),
     refused("a zip with a password", archive("d.zip", encrypted), "'a.txt'", "d.zip", "is encrypted", "pack without a password"),
     refused(
         "an entry that leaves the folder",
@@ -519,6 +654,34 @@ KINDS = (
         "was altered",
         "import the original data again",
     ),
+    reported(
+        "a canonical form with another size",
+        canonical(lambda index: first_image(index).update(width=640, height=480)),
+        "images/train/000.jpg",
+        "the annotation says 640x480, the file is 64x48",
+        "the file's size is used",
+    ),
+    reported(
+        "a canonical form with a box outside its image",
+        canonical(lambda index: first_image(index).update(boxes=[[900, 1, 950, 9]]), rehash=True),
+        "images/train/000.jpg",
+        "lies wholly outside",
+        "dropped",
+    ),
+    refused(
+        "a canonical form that names a class twice",
+        canonical(lambda index: index.update(classes=["cat", "cat"]), rehash=True),
+        "dataset.json",
+        "names a class twice",
+        "import the original",
+    ),
+    refused(
+        "a canonical form that lists a file twice",
+        canonical(lambda index: index["images"].append(first_image(index) | {"split": "val"}), rehash=True),
+        "dataset.json",
+        "'train/000.jpg' twice",
+        "import the original",
+    ),
     refused(
         "a canonical form with too few labels",
         canonical(lambda index: index["images"][0]["labels"].clear()),
@@ -543,6 +706,29 @@ def own_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("PARETOBOX_CACHE", str(tmp_path / "cache"))
 
 
+def run_limited(spec: Path, out: Path) -> int:
+    """Run a spec in a process of its own and return its exit status; a signal (by negative number) where it went beyond its limits."""
+    child = os.fork()
+    if child == 0:
+        status = 99
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(MOST_SECONDS)
+            taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (taken + MOST_MEMORY, resource.RLIM_INFINITY))
+            status = run_spec(spec, out)
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize(("work", "status"), [("while True: pass", -signal.SIGALRM), ("bytearray(2 << 30)", 99)])
+def test_a_job_beyond_its_limits_is_seen(monkeypatch, tmp_path, work, status):
+    monkeypatch.setattr("tests.detection_core.data.test_broken_data_sets.MOST_SECONDS", 1)
+    monkeypatch.setattr("tests.detection_core.data.test_broken_data_sets.run_spec", lambda spec, out: exec(work) or DONE)
+    assert run_limited(tmp_path, tmp_path) == status
+
+
 def test_there_are_forty_kinds_and_more():
     assert len({kind.name for kind in KINDS}) == len(KINDS) >= 40
 
@@ -555,7 +741,7 @@ def test_a_broken_data_set_is_reported_or_refused_with_file_and_remedy(kind, tmp
     out.mkdir()
     spec = {"kind": "import", "source": {"ref": str(place), "name": place.name}, "name": "broken", "options": {"keep_splits": True}}
     (tmp_path / "spec.json").write_text(json.dumps(spec))
-    status = run_spec(tmp_path / "spec.json", out)
+    status = run_limited(tmp_path / "spec.json", out)
     left = sorted(path.name for path in out.iterdir())
     if kind.refused:
         assert (status, left) == (BAD_INPUT, ["events.jsonl", "failure.json"])

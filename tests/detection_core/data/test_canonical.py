@@ -3,12 +3,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tarfile
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from detection_core.data.canonical import write_canonical
+from detection_core.data.canonical import content_hash, write_canonical
 from detection_core.data.load import load_dataset
 from detection_core.schemas.base import InvalidInput
 from tests.detection_core.data.makers import box, load, write_coco
@@ -81,6 +84,67 @@ def test_the_content_hash_ignores_file_names_and_sees_boxes_labels_splits_and_pi
     changed |= {load(tmp_path / "split" / "d").content_hash, load(tmp_path / "pixels" / "d").content_hash}
     assert len(changed) == 6
     assert plain not in changed
+
+
+@pytest.mark.parametrize("head", ["format first", "keys sorted"])
+def test_a_data_set_of_three_thousand_long_names_reads_back(tmp_path, head):
+    names = tuple((number, f"class {number} " + "x" * 80) for number in range(3000))
+    write_coco(tmp_path / "d", [box(0, [1, 1, 9, 9], category=2999)], categories=names)
+    dataset = load(tmp_path / "d")
+    write_canonical(dataset, tmp_path / "d.tar")
+
+    def sort_keys(folder):  # as it was written once
+        path = folder / "dataset.json"
+        path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True, separators=(",", ":")))
+
+    path = repack(tmp_path / "d.tar", tmp_path / "x", sort_keys if head == "keys sorted" else lambda folder: None)
+    again = load_dataset(path, cache_dir=tmp_path / "cache")
+    assert (again.form, again.classes, again.content_hash) == ("canonical", dataset.classes, dataset.content_hash)
+
+
+def test_a_check_of_what_an_import_wrote_changes_nothing(tmp_path):
+    write_coco(tmp_path / "d", [box(0, [60, 40, 10, 10], area=3.25), box(1, [0.1, 0.2, 9, 9], category=7, iscrowd=1)])
+    dataset = load(tmp_path / "d")
+    write_canonical(dataset, tmp_path / "d.tar")
+    plain, checked = (load_dataset(str(tmp_path / "d.tar"), cache_dir=tmp_path / "cache", check=check) for check in (False, True))
+    assert (checked.content_hash, checked.report, checked.form) == (dataset.content_hash, dataset.report, "canonical")
+    assert [(record.file, record.image_id, record.group) for record in checked.records] == [
+        (record.file, record.image_id, record.group) for record in plain.records
+    ]
+    write_canonical(checked, tmp_path / "again.tar")
+    assert (tmp_path / "again.tar").read_bytes() == (tmp_path / "d.tar").read_bytes()
+
+
+def test_a_check_keeps_groups_splits_and_what_a_person_told(tmp_path):
+    dataset = sample(tmp_path / "d")
+    records = tuple(replace(record, group="one flight", split="val") for record in dataset.records)
+    grouped = replace(dataset, records=records, content_hash=content_hash(dataset.classes, records), licence="CC0", source="a field")
+    write_canonical(grouped, tmp_path / "d.tar")
+    checked = load_dataset(str(tmp_path / "d.tar"), cache_dir=tmp_path / "cache", check=True)
+    assert (checked.content_hash, checked.licence, checked.source) == (grouped.content_hash, "CC0", "a field")
+    assert checked.source_categories == dataset.source_categories != {}
+    assert [record.source_id for record in checked.records] == [record.source_id for record in dataset.records] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("linked", ["an image", "the folder of images", "the index", "the only folder"])
+def test_a_link_leads_out_of_no_folder(tmp_path, linked):
+    """A folder of the server is read as it lies there: what a link in it leads to is somebody else's."""
+    write_canonical(sample(tmp_path / "d"), tmp_path / "d.tar")
+    with tarfile.open(tmp_path / "d.tar") as tar:
+        tar.extractall(tmp_path / "outside", filter="data")
+    open_folder = tmp_path / "open" / "set"
+    shutil.copytree(tmp_path / "outside", open_folder)
+    place = {
+        "an image": Path("images/train/000.jpg"),
+        "the folder of images": Path("images"),
+        "the index": Path("dataset.json"),
+        "the only folder": Path(),
+    }[linked]
+    taken = open_folder / place
+    shutil.rmtree(taken) if taken.is_dir() else taken.unlink()
+    taken.symlink_to(tmp_path / "outside" / place)
+    with pytest.raises(InvalidInput, match=r"not under images/|holds no data set"):
+        load_dataset(str(tmp_path / "open"), cache_dir=tmp_path / "cache")
 
 
 def test_an_altered_index_is_refused(tmp_path):

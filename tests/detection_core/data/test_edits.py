@@ -12,7 +12,7 @@ from detection_core.data.load import load_dataset
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.specs import DatasetEdits
 from tests.data_at_hand import data_folder
-from tests.detection_core.data.makers import box, load, write_coco, write_image, write_yolo
+from tests.detection_core.data.makers import box, load, problems, write_coco, write_image, write_yolo
 
 CATEGORIES = ((1, "cat"), (2, "dog"), (3, "bird"))
 
@@ -117,6 +117,15 @@ def test_a_split_by_group_keeps_groups_whole_and_the_images_carry_them(many):
     again = split_anew(dataset, by="seed", val=0.25, test=0.25, seed=5)
     assert all(len({record.split for record in again.records if record.group == group}) == 1 for group in found)
     assert split_anew(dataset, by="group", val=0.25, test=0.25).content_hash == dataset.content_hash
+
+
+def test_lists_that_tear_a_group_apart_are_followed_with_a_line(many):
+    grouped = split_anew(many, by="group", group_pattern=r"(flight\d+)_", val=0.25, test=0.25)
+    assert "group_in_two_splits" not in grouped.report.counts
+    torn = next(record for record in grouped.records if record.group == "flight0")
+    dataset = split_anew(grouped, by="list", lists={"val": [torn.file]})
+    assert dataset.report.counts["group_in_two_splits"] == 1
+    assert problems(dataset, "flight0") == ["images of one group stand in train and val"]
 
 
 def test_names_that_the_pattern_does_not_find_stand_alone_with_a_line(many):

@@ -141,3 +141,52 @@ def test_the_report_holds_the_first_thousand_issues_and_counts_all():
     report = log.report()
     assert len(report.issues) == MAX_ISSUES
     assert report.counts == {"zero_size_box": MAX_ISSUES + 5}
+
+
+def grey_levels(path, kind: str) -> np.ndarray:
+    """Write a ramp of deep grey values and return what reading it must give."""
+    ramp = np.linspace(0, 1, 48 * 64).reshape(48, 64)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "16 bits":
+        values = np.rint(ramp * 65535).astype(np.uint16)
+        Image.fromarray(values).save(path)
+        return values // 256
+    values = (ramp * 70000 - 20000).astype(np.int32 if kind == "whole numbers" else np.float32)
+    if kind == "floats":
+        values[0, :3] = np.nan, np.inf, -np.inf
+    Image.fromarray(values).save(path)
+    known = np.isfinite(values)
+    low, high = float(values[known].min()), float(values[known].max())
+    return np.where(known, np.rint((np.where(known, values, low).astype(float) - low) * 255 / (high - low)), 0)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.png", "16 bits"), ("a.tif", "16 bits"), ("a.tif", "whole numbers"), ("a.tif", "floats")])
+def test_deep_grey_values_are_read_as_8_bits_and_reported_by_file(tmp_path, name, kind):
+    write_coco(tmp_path / "d", [], listed=[{"id": 0, "file_name": name}])
+    expected = grey_levels(tmp_path / "d" / "train" / name, kind)
+    dataset = load(tmp_path / "d")
+    pixels = dataset.read_image(dataset.records[0])
+    np.testing.assert_array_equal(pixels, np.repeat(expected[..., None], 3, axis=2))
+    assert dataset.report.counts == {"converted_image": 1}
+    assert "more than 8 bits of grey" in problems(dataset, f"train/{name}")[0]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_that_its_tag_turns_has_the_size_that_is_read_later(tmp_path, dtype):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    values = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64) * 21
+    stored = (values >> 8).astype(np.uint8) if dtype is np.uint8 else values
+    write_coco(tmp_path / "d", [], listed=[{"id": 0, "file_name": "a.tif"}])
+    Image.fromarray(stored).save(tmp_path / "d" / "train" / "a.tif", exif=exif)
+    dataset = load(tmp_path / "d")
+    (record,) = dataset.records
+    assert (record.width, record.height) == (48, 64)
+    np.testing.assert_array_equal(dataset.read_image(record)[..., 0], np.rot90(values >> 8, -1))
+
+
+def test_what_cannot_be_stored_is_escaped_in_the_report():
+    log = HealthLog()
+    log.add("missing_image", "a\ud800.jpg", "nul \x00", "left out")
+    (issue,) = log.report().issues
+    assert (issue.file, issue.problem) == ("a\\ud800.jpg", "nul \\x00")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from detection_core.data.leaks import MAX_DISTANCE, MAX_LEAKS, Signatures, find_leaks, near_pairs, signature
+from detection_core.data.leaks import MAX_DISTANCE, MAX_LEAKS, Signatures, count_same_bytes, find_leaks, near_pairs, same_bytes, signature
 from detection_core.data.load import load_dataset
 from tests.data_at_hand import data_folder
 from tests.detection_core.data.makers import load, write_coco
@@ -150,3 +152,19 @@ def test_real_photographs_give_the_leaks_that_the_eye_sees_and_no_others(tmp_pat
     assert (report.exact, report.near) == (0, pairs)
     if name.startswith("bccd"):
         assert [Path(file).stem for file in (report.leaks[0].first, report.leaks[0].second)] == ["BloodImage_00038", "BloodImage_00037"]
+
+
+def test_thousands_of_equal_images_are_counted_without_looking_at_each_pair():
+    records = tuple(SimpleNamespace(sha256="0" * 64, split=split) for split in ("train", "val", "test") for _ in range(40_000))
+    started = list(islice(same_bytes(records), 3))
+    assert count_same_bytes(records) == 3 * 40_000**2
+    assert started == [(0, 40_000), (0, 40_001), (0, 40_002)]
+
+
+def test_deep_grey_values_are_compared_as_they_are_read(tmp_path):
+    grey = np.asarray(picture(5).convert("L"))
+    Image.fromarray(grey).save(tmp_path / "plain.png")
+    Image.fromarray(grey.astype(np.uint16) << 8).save(tmp_path / "deep.png")
+    (plain, thumbnail), (deep, other) = signature(tmp_path / "plain.png"), signature(tmp_path / "deep.png")
+    assert plain == deep
+    np.testing.assert_array_equal(thumbnail, other)

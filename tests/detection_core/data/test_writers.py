@@ -133,6 +133,16 @@ def test_no_more_than_one_image_is_asked_for_at_a_time_and_equal_data_gives_equa
         assert len(tar.getnames()) == 2 + 2 * len(dataset.records)
 
 
+def test_the_text_of_a_coco_file_comes_in_pieces_that_are_whole_json(dataset):
+    content = dict(members("coco", name="d", classes=dataset.classes, images=export_images(dataset), licence="CC0"))
+    pieces = list(content["annotations/instances_train.json"]())
+    assert len(pieces) > 2 * len(dataset.split("train"))
+    told = json.loads(b"".join(pieces))
+    assert [row["id"] for row in told["annotations"]] == [1, 2, 3, 4]
+    assert told["info"] == {"description": "d", "licence": "CC0", "url": ""}
+    assert [row["name"] for row in told["categories"]] == list(dataset.classes)
+
+
 def test_empty_splits_are_not_written(dataset, tmp_path):
     small = replace(dataset, records=dataset.split("val"))
     again = written(small, "voc", tmp_path)

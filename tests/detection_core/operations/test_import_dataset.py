@@ -71,6 +71,25 @@ def test_edits_are_done_and_remembered_with_licence_and_origin(upload, job):
     assert (dataset.classes, dataset.licence, dataset.source) == (result.classes, result.licence, result.source)
 
 
+def test_names_given_in_label_order_are_remembered_as_a_step_before_the_edits(upload, job):
+    spec = {"source": upload.to_dict(), "name": "photos", "class_names": ["dog", "cat"]}
+    assert run(ImportSpec.parse(spec), job).edits == {"rename": {"cat": "dog", "dog": "cat"}}
+    result = run(ImportSpec.parse({**spec, "edits": {"drop": ["cat"]}}), job)
+    assert (result.classes, result.edits) == (("dog",), {"steps": [{"rename": {"cat": "dog", "dog": "cat"}}, {"drop": ["cat"]}]})
+
+
+def test_names_that_the_files_have_are_no_change(upload, job):
+    assert run(ImportSpec(source=upload, name="photos", class_names=("cat", "dog")), job).edits == {}
+
+
+def test_a_merge_into_a_class_that_stays_can_be_told_from_a_new_name(upload, job):
+    spec = {"source": upload.to_dict(), "name": "photos"}
+    assert run(ImportSpec.parse({**spec, "edits": {"rename": {"cat": "dog"}}}), job).edits == {"rename": {"cat": "dog", "dog": "dog"}}
+    assert run(ImportSpec.parse({**spec, "edits": {"rename": {"cat": "pet"}}}), job).edits == {"rename": {"cat": "pet"}}
+    dropped = run(ImportSpec.parse({**spec, "edits": {"rename": {"cat": "dog"}, "drop": ["dog"]}}), job)
+    assert dropped.edits == {"rename": {"cat": "dog"}, "drop": ["dog"]}
+
+
 def test_a_preview_that_is_frozen_with_edits_keeps_the_report_of_its_files(upload, job, tmp_path):
     first = run(ImportSpec(source=upload, name="photos", preview=True), job)
     shutil.move(job.out / "dataset.tar", tmp_path / "preview.tar")

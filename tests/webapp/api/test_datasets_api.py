@@ -66,6 +66,15 @@ def test_the_same_key_queues_nothing_twice(client, preview, bearer):
     assert Job.objects.count() == 1
 
 
+def test_a_key_of_any_length_is_of_one_change_alone(client, preview, bearer):
+    key = bearer | {"Idempotency-Key": "k" * 200}
+    assert freeze(client, preview, key, edits={"drop": ["weed"]}).status_code == 202
+    answer = freeze(client, preview, key, edits={"drop": ["crop"]})
+    assert answer.status_code == 422
+    assert f"the Idempotency-Key '{'k' * 200}' was used for another job" in answer.json()["detail"]
+    assert Job.objects.count() == 1
+
+
 def test_wrong_changes_are_refused_with_a_sentence(client, preview, bearer):
     answer = freeze(client, preview, bearer, edits={"drop": ["thistle"]})
     assert answer.status_code == 422
@@ -87,3 +96,14 @@ def test_an_import_by_the_api_is_frozen_at_once_unless_a_preview_is_asked_for(cl
         answer = client.post("/api/v1/jobs", {"spec": spec}, content_type="application/json", headers=bearer)
         assert answer.status_code == 201, answer.content
         assert Job.objects.order_by("-id")[0].spec["preview"] is preview
+
+
+def test_long_lists_of_file_names_are_told_by_their_first_few_and_their_number(client, preview, bearer):
+    rule = {"by": "list", "lists": {"val": [f"{number}.jpg" for number in range(5000)]}}
+    DatasetVersion.objects.filter(pk=preview.pk).update(edits={"steps": [{"drop": ["weed"]}, {"split": rule}]})
+    for address in ("/api/v1/datasets", f"/api/v1/datasets/{preview.dataset.uuid}"):
+        answer = client.get(address, headers=bearer).json()
+        (version,) = (answer[0] if isinstance(answer, list) else answer)["versions"]
+        first, second = version["edits"]["steps"]
+        assert first == {"drop": ["weed"]}
+        assert (len(second["split"]["lists"]["val"]), second["split"]["listed"]) == (12, {"val": 5000})

@@ -37,6 +37,14 @@ def test_an_upload_is_stored_under_its_hash(stored):
     assert stored.size == len(BYTES)
 
 
+@pytest.mark.parametrize("name", ["d.tar.gz", "D.TGZ", "d.7z"])
+def test_a_compressed_archive_is_refused_before_it_is_stored(client, bearer, name):
+    answer = client.post(f"/api/v1/uploads?name={name}", BYTES, content_type="application/octet-stream", headers=bearer)
+    assert answer.status_code == 422
+    assert f"'{name}' is a compressed archive, which no job reads; pack the folder as a .zip or plain .tar" in answer.json()["detail"]
+    assert not Artifact.objects.exists()
+
+
 def test_an_upload_over_the_limit_is_413_and_leaves_nothing(client, bearer, settings):
     settings.UPLOAD_MAX_BYTES = 1000
     answer = client.post("/api/v1/uploads?name=d.tar", BYTES, content_type="application/octet-stream", headers=bearer)

@@ -62,7 +62,7 @@ def test_an_import_carries_changes_licence_and_source(run, tmp_path: Path):
     site, archive = Site(), tmp_path / "weeds.tar"
     archive.write_bytes(b"tar")
     words = ["--name", "field", "--rename", "weed=crop", "--rename", "crop=weed", "--drop", "stone", "--split", "seed:0.2,0.1,7"]
-    assert run(site, "import", str(archive), *words, "--licence", "CC0", "--source", "field 17", "--preview") == 0
+    assert run(site, "import", str(archive), *words, "--licence", "CC0", "--source", "field 17", "--preview", "--form", "voc") == 0
     spec = site.sent[0][1]["spec"]
     assert spec["edits"] == {
         "rename": {"weed": "crop", "crop": "weed"},
@@ -71,6 +71,7 @@ def test_an_import_carries_changes_licence_and_source(run, tmp_path: Path):
     }
     assert (spec["name"], spec["licence"], spec["origin"], spec["preview"]) == ("field", "CC0", "field 17", True)
     assert spec["source"] == {"sha256": "a" * 64, "name": "weeds.tar"}
+    assert spec["options"] == {"form": "voc"}
 
 
 def test_an_import_without_changes_says_nothing_of_them(run, tmp_path: Path):

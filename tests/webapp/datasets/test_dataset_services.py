@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from detection_core.schemas.results import DatasetStatistics, HealthReport, ImportResult, SplitSummary
+from detection_core.schemas.specs import DatasetEdits
 from tests.factories import make_artifact, make_checkpoint, make_result, sha
 from webapp.artifacts.models import Artifact
+from webapp.datasets.edits import edit_words
 from webapp.datasets.models import Dataset, DatasetVersion
 from webapp.datasets.selectors import version_choices
 from webapp.datasets.services import dataset_freeze, dataset_version_record
@@ -106,3 +108,26 @@ def test_what_the_files_tell_of_their_licence_never_replaces_what_a_person_told(
     imported("again", licence="GPL", source="elsewhere")
     dataset = Dataset.objects.get()
     assert (dataset.licence, dataset.source) == ("CC0", "the archive")
+
+
+def test_text_that_postgres_cannot_hold_is_stored_as_an_escape():
+    edits = {"steps": [{"drop": ["a\x00"]}]}
+    version = imported(licence="CC\x000", source="the \x00 field", edits=edits, name="weeds\x00")
+    version.refresh_from_db()
+    version.dataset.refresh_from_db()
+    assert (version.dataset.name, version.dataset.licence, version.dataset.source) == ("weeds\\x00", "CC\\x000", "the \\x00 field")
+    assert version.edits == {"steps": [{"drop": ["a\\x00"]}]}
+
+
+@pytest.mark.parametrize(
+    ("rename", "words"),
+    [
+        ({"weed": "crop"}, ["weed renamed crop"]),
+        ({"weed": "crop", "crop": "crop"}, ["weed merged into crop"]),
+        ({"dock": "weed", "thistle": "weed", "weed": "weed"}, ["dock and thistle merged into weed"]),
+        ({"dock": "weeds", "thistle": "weeds"}, ["dock and thistle merged into weeds"]),
+        ({"dock": "dock"}, []),
+    ],
+)
+def test_a_merge_is_told_as_a_merge_also_into_a_class_that_stays(rename, words):
+    assert edit_words(DatasetEdits(rename=rename)) == words

@@ -6,18 +6,21 @@ import asyncio
 import io
 import json
 import tarfile
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
 from django.test import AsyncClient
 
 from detection_core.data.load import load_dataset
+from detection_core.data.writers import FORMS
 from tests.page_factories import make_stored_dataset
-from webapp.datasets.archive import archive_index
+from webapp.datasets.archive import ArchiveIndex, archive_index
 from webapp.datasets.export import PIECE, export_chunks
-from webapp.datasets.models import DatasetVersion
+from webapp.datasets.models import Dataset, DatasetVersion
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -114,3 +117,28 @@ def test_no_more_than_a_piece_is_held_at_a_time(version):
     assert Counting.reads == 1
     chunks.close()
     assert file.closed
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_of_many_boxes_takes_the_memory_of_a_few(form):
+    count, boxes = 2000, 14
+    rows = np.arange(count * boxes * 4, dtype=np.float64).reshape(-1, 4)
+    index = ArchiveIndex(
+        files=tuple(f"{number}.jpg" for number in range(count)),
+        groups=(None,) * count,
+        hashes=("",) * count,
+        sides=np.full((count, 2), 448, np.int32),
+        splits=np.zeros(count, np.int8),
+        places=np.zeros((count, 2), np.int64),
+        starts=np.arange(count + 1) * boxes,
+        boxes=rows,
+        labels=np.zeros(len(rows), np.int32),
+        iscrowd=np.zeros(len(rows), bool),
+        areas=rows[:, 0],
+    )
+    version = DatasetVersion(dataset=Dataset(name="weeds"), classes=["crop"])
+    tracemalloc.start()
+    written = sum(len(chunk) for chunk in export_chunks(version, index, io.BytesIO(), form))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert written > 4_000_000 and peak < 3_000_000

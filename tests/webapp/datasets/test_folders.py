@@ -48,6 +48,12 @@ def test_an_administrator_imports_a_folder_below_an_opened_one(opened, admin):
     assert folder_for(str(opened), admin) == opened.resolve()
 
 
+def test_names_of_classes_behind_a_folder_are_refused_since_they_hide_where_it_ends(opened, admin):
+    (opened / "out:names=a").mkdir()  # what is read without the names is a link that leads out
+    with pytest.raises(InvalidInput, match=r"names classes behind the folder; give the folder alone"):
+        job_create(spec=importing(f"{opened}/out:names=a"), user=admin)
+
+
 def test_the_worker_gets_the_real_path_of_a_link(opened, admin):
     assert job_create(spec=importing(f"{opened}/in"), user=admin).spec["source"]["ref"] == str(opened.resolve() / "fields")
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from django.urls import reverse
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tests.page_factories import make_stored_dataset
 from webapp.datasets import images
-from webapp.datasets.images import ScaledImages
+from webapp.datasets.images import ScaledImages, scaled
 
 pytestmark = pytest.mark.django_db
 
@@ -128,3 +131,66 @@ def test_pages_ask_for_scaled_images(client):
     page = client.get(reverse("dataset-detail", args=[version.dataset.uuid])).content.decode()
     assert f"/datasets/images/{version.uuid}/1/file?width=320 320w" in page
     assert client.get(reverse("dataset-picture", args=[version.uuid, 1])).content.decode().count("?width=1280 1280w") == 1
+
+
+def deep(form: str, *, orientation: int = 1) -> bytes:
+    """16 bits of grey: dark on the left, light on the right."""
+    values = np.repeat(np.linspace(0, 65535, 1200)[None], 600, axis=0).astype(np.uint16)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    target = io.BytesIO()
+    Image.fromarray(values).save(target, form, **({"exif": exif} if orientation != 1 else {}))
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_deep_grey_values_are_scaled_to_what_the_detectors_get(form, orientation):
+    shown = Image.open(
+        io.BytesIO(scaled(deep(form, orientation=orientation), size=(320, 160)[:: -1 if orientation == 6 else 1], form="JPEG"))
+    )
+    ends = ((160 // 2, 4), (160 // 2, 315)) if orientation == 6 else ((4, 80), (315, 80))
+    dark, light = (shown.convert("L").getpixel(end) for end in ends)
+    assert shown.size == ((160, 320) if orientation == 6 else (320, 160)) and dark < 10 and light > 245
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "1", "CMYK"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_strips_of_a_large_picture_give_what_the_whole_would(mode, orientation):
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 255, (12, 16, 3), dtype=np.uint8)).resize((1603, 1201), Image.Resampling.BILINEAR)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    target = io.BytesIO()
+    coarse.convert(mode).save(target, "TIFF" if mode == "CMYK" else "PNG", exif=exif)
+    whole = ImageOps.exif_transpose(Image.open(target)).convert("RGB")
+    size = (320, round(320 * whole.height / whole.width))
+    shown = Image.open(io.BytesIO(scaled(target.getvalue(), size=size, form="PNG")))
+    expected = whole.resize(shown.size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    difference = np.abs(np.asarray(shown, dtype=int) - np.asarray(expected))
+    assert max(shown.size[0] - size[0], shown.size[1] - size[1]) <= 0 and difference.mean() < (
+        12 if mode == "1" else 3
+    )  # two colours are dithered
+
+
+def test_a_picture_of_too_many_pixels_is_not_decoded(client, monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 1_000_000)
+    assert fetch(client, stored(a_png=encoded(1100, 1000, "PNG")), width=320).status_code == 404
+
+
+def test_of_large_pictures_one_is_decoded_at_a_time(monkeypatch):
+    monkeypatch.setattr(images, "LARGE_PIXELS", 1000)
+    at_work, most = [], []
+
+    def shrunk(picture, size):
+        at_work.append(picture)
+        most.append(len(at_work))
+        time.sleep(0.05)
+        at_work.pop()
+        return picture.convert("RGB")
+
+    monkeypatch.setattr(images, "_shrunk", shrunk)
+    content = encoded(100, 80, "PNG")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: scaled(content, size=(32, 32), form="PNG"), range(4)))
+    assert most == [1, 1, 1, 1]

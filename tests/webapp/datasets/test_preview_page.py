@@ -140,6 +140,7 @@ def test_a_second_click_on_the_same_form_queues_nothing_twice(alice_client, prev
         ({"deal": "seed", "val": "20", "test": "10", "seed": "7"}, {"by": "seed", "seed": 7, "val": 0.2, "test": 0.1}),
         ({"deal": "group", "val": "25", "test": "0", "group_pattern": r"^(flight\d+)_"}, {"by": "group", "val": 0.25, "test": 0.0}),
         ({"deal": "list", "val_files": "b.png\r\n\r\n c.png "}, {"by": "list", "lists": {"val": ["b.png", "c.png"]}}),
+        ({"deal": "list", "val_files": "D:\\flights\\b.png"}, {"by": "list", "lists": {"val": ["D:\\flights\\b.png"]}}),
     ],
 )
 def test_splits_are_made_by_seed_by_group_or_by_list(alice_client, preview, fields, split):
@@ -155,7 +156,9 @@ def test_splits_are_made_by_seed_by_group_or_by_list(alice_client, preview, fiel
         ({"name-0": " "}, "give &#x27;crop&#x27; a name, or drop it"),
         ({"drop-0": "on", "drop-1": "on"}, "every class is to be dropped; keep at least one"),
         ({"deal": "seed", "val": "60", "test": "40"}, "val and test together leave nothing to train on"),
-        ({"deal": "group", "group_pattern": "(flight"}, "this is no regular expression"),
+        ({"deal": "group", "group_pattern": "(flight"}, "&#x27;(flight&#x27; is no regular expression"),
+        ({"deal": "group", "group_pattern": "a{99999999999}"}, "is no regular expression"),
+        ({"deal": "group", "group_pattern": "(" * 190 + "a" + ")" * 9}, "is no regular expression"),
         ({"deal": "group", "group_pattern": ""}, "the images carry no groups; give a pattern"),
         ({"deal": "list"}, "paste at least one file name into one of the lists"),
         ({"deal": "list", "val_files": "b.png\nnowhere.png"}, "no image is called &#x27;nowhere.png&#x27;"),

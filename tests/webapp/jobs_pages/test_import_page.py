@@ -77,6 +77,17 @@ def test_sets_that_are_downloaded_tell_their_size_and_licence(alice_client):
     assert "The import job downloads the files from where their authors keep them" in text
 
 
+def test_one_of_two_forms_is_chosen_for_own_data(alice_client):
+    assert 'name="annotations"' in alice_client.get("/datasets/new").content.decode()
+    _upload(alice_client, annotations="voc")
+    assert Job.objects.get().spec["options"] == {"form": "voc"}
+
+
+def test_a_built_in_data_set_has_one_form(alice_client):
+    alice_client.post("/datasets/new", {"origin": "fields", "name": "", "class_names": "", "annotations": "voc"})
+    assert Job.objects.get().spec["options"] == {}
+
+
 def test_a_built_in_data_set_needs_no_file(alice_client):
     alice_client.post("/datasets/new", {"origin": "fields", "name": "", "class_names": ""})
     spec = Job.objects.get().spec
@@ -88,6 +99,8 @@ def test_a_built_in_data_set_needs_no_file(alice_client):
     [
         ({"file": ""}, "choose a .zip or .tar file"),
         ({"name_of_file": "weeds.rar"}, "&#x27;weeds.rar&#x27; is no .zip or .tar; pack the folder"),
+        ({"name_of_file": "weeds.tar.gz"}, "&#x27;weeds.tar.gz&#x27; is no .zip or .tar; pack the folder"),
+        ({"name_of_file": "weeds.tgz"}, "&#x27;weeds.tgz&#x27; is no .zip or .tar; pack the folder"),
         ({"class_names": "crop,,weed"}, "one of the names is empty"),
         ({"class_names": "crop, crop"}, "two names are the same"),
         ({"content": b""}, "The submitted file is empty."),

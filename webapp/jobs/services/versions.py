@@ -32,10 +32,10 @@ def version_freeze(
     """Freeze a version: at once where nothing is changed, else by a job that makes the changed one out of its .tar.
 
     A frozen version stays as it is; the changed one gets the next number. A preview is replaced by what is made out of it. `licence`
-    and `source` are those of the data set; what is empty leaves what stands. The same `token` with the same changes queues nothing twice.
+    and `source` are those of the data set; what is empty leaves what stands. The same `token` queues nothing twice.
 
     Raises:
-        InvalidInput: a class that is renamed or dropped is not one of the version's.
+        InvalidInput: a class that is renamed or dropped is not one of the version's, or the token was used for other changes.
     """
     dataset = version.dataset
     if edits == DatasetEdits():
@@ -46,5 +46,9 @@ def version_freeze(
             raise InvalidInput(f"'{name}' is not a class of {version}; it has {', '.join(version.classes)}")
     file = InputFile(sha256=version.artifact_id, name=version.file_name)
     spec = ImportSpec(source=file, name=dataset.name, edits=edits, licence=licence or dataset.licence, origin=source or dataset.source)
-    key = f"edit:{token}:{hashlib.sha256(spec.to_json().encode()).hexdigest()[:16]}" if token else None
-    return Frozen(version, job_create(spec=spec, user=user, title=f"{version}, corrected", idempotency_key=key))
+    # Hashed, since a token may be as long as the column and needs a word before it that keeps it apart from the keys of jobs.
+    key = f"edit:{hashlib.sha256(token.encode()).hexdigest()}" if token else None
+    try:
+        return Frozen(version, job_create(spec=spec, user=user, title=f"{version}, corrected", idempotency_key=key))
+    except InvalidInput as error:
+        raise InvalidInput(str(error).replace(key, token) if key else str(error)) from None

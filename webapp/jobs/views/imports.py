@@ -68,7 +68,9 @@ def _queue(form: ImportForm, user: User) -> Job:
         )
         source = InputFile(sha256=artifact.sha256, name=upload.name[:200])
     told = {"name": chosen["name"], "class_names": chosen["class_names"], "licence": chosen["licence"], "origin": chosen["source"]}
-    spec = ImportSpec.parse({"source": source.to_dict(), "preview": True, **told})
+    own_data = chosen["origin"] in ("folder", "upload")
+    options = {"form": chosen["annotations"]} if chosen["annotations"] and own_data else {}
+    spec = ImportSpec.parse({"source": source.to_dict(), "preview": True, "options": options, **told})
     return job_create(spec=spec, user=user, title=chosen["name"])
 
 
@@ -112,7 +114,7 @@ def dataset_freeze(request: HttpRequest, uuid: UUID) -> HttpResponse:
             version=version,
             edits=form.edits,
             user=request.user,  # type: ignore[arg-type]
-            token=str(form.cleaned_data["token"] or ""),
+            token=_token(form, told),
             **told,
         )
     except InvalidInput as error:
@@ -122,6 +124,12 @@ def dataset_freeze(request: HttpRequest, uuid: UUID) -> HttpResponse:
         return redirect("job-detail", uuid=done.job.uuid)
     messages.success(request, f"Licence and source of {version.dataset} are changed." if was_frozen else f"{version} is frozen.")
     return redirect(_version_address(version, {}))
+
+
+def _token(form: EditsForm, told: dict[str, str]) -> str:
+    """Sent twice, a page queues nothing twice; changed after a step back it does."""
+    token = form.cleaned_data["token"]
+    return f"{token} {form.edits.to_json()} {told}" if token else ""
 
 
 def _drawn(request: HttpRequest, version: DatasetVersion, form: EditsForm) -> HttpResponse:
