@@ -70,13 +70,15 @@ def write_large(path: Path) -> int:
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Iterator[Path]:
-    """The data set as a person would upload it; gone at the end, since pytest keeps the folders of its last runs."""
+def archive(tmp_path: Path, stack: Supervised) -> Iterator[Path]:
+    """The data set as a person would upload it; gone at the end like what was stored of it, since pytest keeps the folders of its runs."""
     path = tmp_path / "large.tar"
     size = write_large(path)
     assert LEAST_BYTES <= size <= MOST_BYTES
     yield path
-    path.unlink()
+    for large in (path, *stack.home.rglob("*")):
+        if large.is_file() and large.stat().st_size > 1 << 30:
+            large.unlink()
 
 
 class Peak:
@@ -86,15 +88,15 @@ class Peak:
         self._stack = stack
         self.megabytes = 0.0
 
-    def look(self, _: Job) -> None:
-        """Look at the processes of jobs that run now."""
+    def look(self, job: Job) -> None:
+        """Look at the job's process now, which its folder names; the worker's probe is another one and loads more."""
         for process in self._stack.processes():
             try:
-                words = process.cmdline()
+                words = " ".join(process.cmdline())
                 status = Path(f"/proc/{process.pid}/status").read_text()
             except (psutil.Error, OSError):
                 continue
-            if "detection_core" in words and "run" in words:
+            if "detection_core run" in words and f"{job.uuid}-" in words:
                 most = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
                 self.megabytes = max(self.megabytes, int(most.split()[1]) / 1024)
 
