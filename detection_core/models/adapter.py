@@ -42,7 +42,7 @@ class DetectorAdapter(Protocol):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Everything else that is needed to build the same network again."""
+        """Everything else that is needed to build the same network again; settings of the loss stand in the recipe alone."""
 
     def build(self) -> nn.Module:
         """Build the network with random weights drawn from torch's generator."""

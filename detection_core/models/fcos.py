@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models.detection import FCOS, fcos_resnet50_fpn
 from torchvision.models.detection._utils import BoxLinearCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -17,12 +18,16 @@ from torchvision.models.detection.fcos import FCOSHead
 
 from detection_core.assignment.layouts import RULES, PointRule
 from detection_core.models.adapter import RawOutputs, Target, feature_shapes, fixed_anchors, refuse_compact_options, split_decay
+from detection_core.nn.assigners import match_points
 from detection_core.nn.backbones import resnet_fpn
+from detection_core.nn.losses import box_loss, centreness_of, focal_loss, normalised, one_hot
 from detection_core.nn.postprocess import Detections, select_detections
 from detection_core.schemas.manifest import InputPolicy
 
 # The published heads have four; on a small input two learn as well in less time.
 COMPACT_HEAD_CONVS = 2
+CENTRE_RADIUS = 1.5  # strides around an object's middle in which points are trained on it
+CODER = BoxLinearCoder(normalize_by_size=True)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class FcosAdapter:
 
     Raw outputs: `cls_logits` [N, places, classes], `bbox_regression` [N, places, 4] (left, top, right, bottom in strides),
     `bbox_ctrness` [N, places, 1] logits.
+
+    `focal_alpha` and `focal_gamma` are those of the focal loss (section 3.1); gamma 0 is cross-entropy weighted by alpha.
     """
 
     name: str
@@ -38,6 +45,8 @@ class FcosAdapter:
     input: InputPolicy
     variant: Literal["resnet10_fpn", "resnet18_fpn", "resnet50_fpn"]
     head_convs: Annotated[int, Field(ge=1, le=8)] | None = None
+    focal_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    focal_gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
 
     output_names: ClassVar[tuple[str, ...]] = ("cls_logits", "bbox_regression", "bbox_ctrness")
     nms_in_graph: ClassVar[bool] = False
@@ -66,9 +75,31 @@ class FcosAdapter:
         return FCOS(backbone, len(self.classes), anchor_generator=self._points(), head=head)
 
     def loss(self, model: FCOS, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
-        head_outputs = model.head(list(model.backbone(images).values()))
+        logits, regression, centreness = self.forward(model, images)
         anchors = self._anchors.to(images.device)
-        return model.compute_loss(list(targets), head_outputs, [anchors] * len(targets), self._places_per_level)
+        given = torch.stack([self._assign(anchors, target["boxes"]) for target in targets])
+        wanted = torch.stack([one_hot(one, target["labels"], len(self.classes)) for one, target in zip(given, targets, strict=True)])
+        positive = given >= 0
+        objects = torch.cat([target["boxes"][one[one >= 0]] for one, target in zip(given, targets, strict=True)])
+        chosen = anchors.expand(len(targets), -1, -1)[positive]
+        focal = focal_loss(logits, wanted, alpha=self.focal_alpha, gamma=self.focal_gamma)
+        boxes = box_loss(CODER.decode(regression[positive], chosen), objects, kind="giou")
+        central = functional.binary_cross_entropy_with_logits(
+            centreness.squeeze(2)[positive], centreness_of(CODER.encode(chosen, objects)), reduction="none"
+        )
+        return {
+            "classification": normalised(focal, positive),
+            "bbox_regression": normalised(boxes, positive),
+            "bbox_ctrness": normalised(central, positive),
+        }
+
+    def _assign(self, anchors: Tensor, objects: Tensor) -> Tensor:
+        """Each level is there for sides of 4 to 8 of its strides, the first also for shorter, the last also for longer ones."""
+        points, sides = (anchors[:, :2] + anchors[:, 2:]) / 2, anchors[:, 2] - anchors[:, 0]
+        low, high = 4 * sides, 8 * sides
+        low[: self._places_per_level[0]] = 0
+        high[-self._places_per_level[-1] :] = float("inf")
+        return match_points(points, sides, torch.stack([low, high], dim=1), objects, radius=CENTRE_RADIUS)
 
     def forward(self, model: FCOS, images: Tensor) -> tuple[Tensor, ...]:
         head_outputs = model.head(list(model.backbone(images).values()))
@@ -80,14 +111,14 @@ class FcosAdapter:
     def postprocess(
         self, raw: tuple[Tensor, ...], *, score_thresh: float, nms_thresh: float, max_det: int, pre_nms_topk: int
     ) -> list[Detections]:
-        coder, anchors = BoxLinearCoder(normalize_by_size=True), self._anchors.to(raw[0].device)
+        anchors = self._anchors.to(raw[0].device)
         found = []
         for logits, regression, centreness in zip(*raw, strict=True):
             # The geometric mean of both scores, as in the second version of the paper (arXiv 2006.09214, section 3.3).
             scores = (logits.sigmoid() * centreness.sigmoid()).sqrt()  # [places, classes]
 
             def decode(places: Tensor, regression: Tensor = regression) -> Tensor:
-                return coder.decode(regression[places], anchors[places])
+                return CODER.decode(regression[places], anchors[places])
 
             found.append(
                 select_detections(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models.detection import RetinaNet, retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -26,13 +27,16 @@ from detection_core.models.adapter import (
     refuse_compact_options,
     split_decay,
 )
+from detection_core.nn.assigners import IGNORED, match_by_iou
 from detection_core.nn.backbones import resnet_fpn
+from detection_core.nn.losses import box_loss, focal_loss, normalised, one_hot
 from detection_core.nn.postprocess import Detections, select_detections
 from detection_core.schemas.manifest import InputPolicy
 
 PUBLISHED = {"resnet50_fpn": retinanet_resnet50_fpn, "resnet50_fpn_v2": retinanet_resnet50_fpn_v2}
 # The published heads have four; on a small input two learn as well in less time.
 COMPACT_HEAD_CONVS = 2
+CODER = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class RetinaNetAdapter:
     """RetinaNet in torchvision's published sizes, or compact: ResNet-10 or -18, pyramid P3 to P6, light heads, anchors from 16 px.
 
     `anchor_sizes` (pixels) and `aspect_ratios` (height / width), for each level, take the place of the variant's own (section 4).
+    `focal_alpha` and `focal_gamma` are those of the focal loss (section 3); gamma 0 is cross-entropy weighted by alpha.
 
     Raw outputs: `cls_logits` [N, anchors, classes], `bbox_regression` [N, anchors, 4] (centre shift and log size).
     """
@@ -51,6 +56,8 @@ class RetinaNetAdapter:
     head_convs: Annotated[int, Field(ge=1, le=4)] | None = None
     anchor_sizes: PerLevel | None = None
     aspect_ratios: PerLevel | None = None
+    focal_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    focal_gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
 
     output_names: ClassVar[tuple[str, ...]] = ("cls_logits", "bbox_regression")
     nms_in_graph: ClassVar[bool] = False
@@ -81,12 +88,27 @@ class RetinaNetAdapter:
         head = RetinaNetHead(backbone.out_channels, anchors_per_place, len(self.classes), norm_layer=_group_norm)
         for part in (head.classification_head, head.regression_head):
             part.conv = part.conv[: self._head_convs]
-        head.regression_head._loss_type = "giou"  # as in the v2 recipe; the plain L1 of v1 learns slower from scratch
         return RetinaNet(backbone, len(self.classes), anchor_generator=generator, head=head)
 
     def loss(self, model: RetinaNet, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
-        head_outputs = model.head(list(model.backbone(images).values()))
-        return model.compute_loss(list(targets), head_outputs, [self._anchors.to(images.device)] * len(targets))
+        anchors = self._anchors.to(images.device)
+        found = [self._loss_of_image(*one, anchors) for one in zip(*self.forward(model, images), targets, strict=True)]
+        classification, boxes = (torch.stack(parts).mean() for parts in zip(*found, strict=True))
+        return {"classification": classification, "bbox_regression": boxes}
+
+    def _loss_of_image(self, logits: Tensor, regression: Tensor, target: Target, anchors: Tensor) -> tuple[Tensor, Tensor]:
+        given = match_by_iou(anchors, target["boxes"], above=0.5, below=0.4)
+        positive, counted = given >= 0, given != IGNORED
+        wanted = one_hot(given, target["labels"], len(self.classes))
+        focal = focal_loss(logits[counted], wanted[counted], alpha=self.focal_alpha, gamma=self.focal_gamma)
+        objects = target["boxes"][given[positive]]
+        return normalised(focal, positive), normalised(self._box_loss(regression[positive], anchors[positive], objects), positive)
+
+    def _box_loss(self, regression: Tensor, anchors: Tensor, objects: Tensor) -> Tensor:
+        if self.variant == "resnet50_fpn":
+            return functional.l1_loss(regression, CODER.encode_single(objects, anchors), reduction="none")
+        # As in the v2 recipe; the plain L1 of v1 learns slower from scratch.
+        return box_loss(CODER.decode_single(regression, anchors), objects, kind="giou")
 
     def forward(self, model: RetinaNet, images: Tensor) -> tuple[Tensor, ...]:
         head_outputs = model.head(list(model.backbone(images).values()))
@@ -98,12 +120,12 @@ class RetinaNetAdapter:
     def postprocess(
         self, raw: tuple[Tensor, ...], *, score_thresh: float, nms_thresh: float, max_det: int, pre_nms_topk: int
     ) -> list[Detections]:
-        coder, anchors = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0)), self._anchors.to(raw[0].device)
+        anchors = self._anchors.to(raw[0].device)
         found = []
         for logits, regression in zip(*raw, strict=True):
 
             def decode(places: Tensor, regression: Tensor = regression) -> Tensor:
-                return coder.decode_single(regression[places], anchors[places])
+                return CODER.decode_single(regression[places], anchors[places])
 
             found.append(
                 select_detections(
@@ -135,7 +157,6 @@ class RetinaNetAdapter:
             newer = self.variant.endswith("_v2")
             norm_layer = _group_norm if newer else None
             model.head = RetinaNetHead(model.backbone.out_channels, per_place, len(self.classes), norm_layer=norm_layer)
-            model.head.regression_head._loss_type = "giou" if newer else "l1"
         return model
 
     def _generator(self) -> AnchorGenerator:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models.detection import ssd300_vgg16, ssdlite320_mobilenet_v3_large
 from torchvision.models.detection._utils import BoxCoder, retrieve_out_channels
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD, SSDHead
 from torchvision.models.detection.ssdlite import SSDLiteHead
-from torchvision.ops import box_iou
 
 from detection_core.assignment.layouts import RULES, AnchorOptions, DefaultBoxRule, PerLevel, default_box_shapes
 from detection_core.models.adapter import RawOutputs, Target, checked_anchors, feature_shapes, fixed_anchors, split_decay
+from detection_core.nn.assigners import match_by_iou
 from detection_core.nn.backbones import ResNetScales
+from detection_core.nn.losses import hard_negatives, normalised
 from detection_core.nn.postprocess import Detections, select_detections
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.manifest import InputPolicy
@@ -26,6 +29,7 @@ from detection_core.schemas.manifest import InputPolicy
 PUBLISHED = {"300_vgg16": ssd300_vgg16, "lite320_mobilenet_v3_large": ssdlite320_mobilenet_v3_large}
 # The last layer of SSD300 has no padding: below this nothing is left of its feature map.
 VGG_SMALLEST_INPUT = 300
+CODER = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class SsdAdapter:
     Raw outputs: `cls_logits` [N, anchors, 1 + classes] (softmax, 0 is background), `bbox_regression` [N, anchors, 4].
 
     `anchor_sizes` (pixels) with `aspect_ratios` (height / width), for each level, take the place of the variant's default boxes: every
-    size in every ratio around the middle of each cell.
+    size in every ratio around the middle of each cell. `negatives_per_positive` is how many of the worst negatives are trained for each
+    positive (section 2.2).
     """
 
     name: str
@@ -44,6 +49,7 @@ class SsdAdapter:
     variant: Literal["resnet10", "resnet18", "300_vgg16", "lite320_mobilenet_v3_large"]
     anchor_sizes: PerLevel | None = None
     aspect_ratios: PerLevel | None = None
+    negatives_per_positive: Annotated[float, Field(gt=0, le=1000)] = 3.0
 
     output_names: ClassVar[tuple[str, ...]] = ("cls_logits", "bbox_regression")
     nms_in_graph: ClassVar[bool] = False
@@ -64,11 +70,18 @@ class SsdAdapter:
         return SSD(ResNetScales(self.variant), self._generator(), (self.input.height, self.input.width), outputs)
 
     def loss(self, model: SSD, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
-        head_outputs = model.head(list(model.backbone(images).values()))
+        logits, regression = self.forward(model, images)
         anchors = self._anchors.to(images.device)
-        shifted = [{"boxes": target["boxes"], "labels": target["labels"] + 1} for target in targets]
-        matches = [self._match(model, anchors, target["boxes"]) for target in shifted]
-        return model.compute_loss(shifted, head_outputs, [anchors] * len(shifted), matches)
+        given = torch.stack([match_by_iou(anchors, target["boxes"], above=0.5, below=0.5, claim="own") for target in targets])
+        positive = given >= 0
+        classes = torch.zeros_like(given)  # 0 is background
+        classes[positive] = torch.cat([target["labels"][one[one >= 0]] + 1 for one, target in zip(given, targets, strict=True)])
+        objects = torch.cat([target["boxes"][one[one >= 0]] for one, target in zip(given, targets, strict=True)])
+        wanted = CODER.encode_single(objects, anchors.expand(len(targets), -1, -1)[positive])
+        entropy = functional.cross_entropy(logits.flatten(0, 1), classes.flatten(), reduction="none").view_as(given)
+        trained = positive | hard_negatives(entropy.detach(), positive, ratio=self.negatives_per_positive)
+        boxes = functional.smooth_l1_loss(regression[positive], wanted, reduction="none")
+        return {"bbox_regression": normalised(boxes, positive), "classification": normalised(entropy[trained], positive)}
 
     def forward(self, model: SSD, images: Tensor) -> tuple[Tensor, ...]:
         head_outputs = model.head(list(model.backbone(images).values()))
@@ -80,12 +93,12 @@ class SsdAdapter:
     def postprocess(
         self, raw: tuple[Tensor, ...], *, score_thresh: float, nms_thresh: float, max_det: int, pre_nms_topk: int
     ) -> list[Detections]:
-        coder, anchors = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0)), self._anchors.to(raw[0].device)
+        anchors = self._anchors.to(raw[0].device)
         found = []
         for logits, regression in zip(*raw, strict=True):
 
             def decode(places: Tensor, regression: Tensor = regression) -> Tensor:
-                return coder.decode_single(regression[places], anchors[places])
+                return CODER.decode_single(regression[places], anchors[places])
 
             found.append(
                 select_detections(
@@ -106,12 +119,6 @@ class SsdAdapter:
 
     def param_groups(self, model: SSD, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         return split_decay(model, lr, weight_decay)
-
-    def _match(self, model: SSD, anchors: Tensor, boxes: Tensor) -> Tensor:
-        """Return for each anchor the index of its box, or -1 (section 2.2)."""
-        if len(boxes) == 0:
-            return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
-        return model.proposal_matcher(box_iou(boxes, anchors))
 
     def _build_published(self, outputs: int) -> SSD:
         model = PUBLISHED[self.variant](weights=None, weights_backbone=None, num_classes=outputs)
