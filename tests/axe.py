@@ -15,8 +15,19 @@ def _source() -> str:
     return found[0].read_text(encoding="utf-8")
 
 
-def violations(page: Any) -> list[str]:
-    """Return what axe finds wrong with the page as it stands, one line a rule and place."""
+def violations(page: Any, *, rules: tuple[str, ...] = ()) -> list[str]:
+    """Return what axe finds wrong with the page as it stands, one line a rule and place; by some rules only where they are named."""
     page.evaluate(_source())
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    only = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
+    found = page.evaluate("(options) => axe.run(document, options)", {"resultTypes": ["violations"], **only})["violations"]
     return [f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"]]
+
+
+def violations_in_both_schemes(page: Any) -> list[str]:
+    """Check the page whole in light, and by its colours in dark: nothing else of a page depends on the scheme."""
+    page.emulate_media(color_scheme="light")
+    found = violations(page)
+    page.emulate_media(color_scheme="dark")
+    found += [f"dark: {line}" for line in violations(page, rules=("color-contrast",))]
+    page.emulate_media(color_scheme="light")
+    return found

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page
 
 from benchmarks.evidence.browser import log_in
+from tests.axe import violations_in_both_schemes
 from tests.deploy.stacks import Supervised
 from webapp.client.api import Client, Suite
 
@@ -58,10 +58,9 @@ def pages(api: Client, stack: Supervised, suite: Suite) -> list[str]:
     return paths
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-def test_every_page_is_accessible_and_quiet(browser: Browser, stack: Supervised, pages: list[str], size: str, scheme: str):
-    context = browser.new_context(base_url=stack.url, viewport=SIZES[size], color_scheme=scheme)
+def test_every_page_is_accessible_and_quiet(browser: Browser, stack: Supervised, pages: list[str], size: str):
+    context = browser.new_context(base_url=stack.url, viewport=SIZES[size])
     page = context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(_line(message)) if message.type in ("error", "warning") else None)
@@ -82,9 +81,7 @@ def _problems(page: Page, path: str, *, status: int = 200) -> Iterator[str]:
     page.wait_for_load_state("load")
     if response is None or response.status != status:
         yield f"{path}: answered {response and response.status}, not {status}"
-    found = Axe().run(page)
-    if found.violations_count:
-        yield f"{path}: {found.generate_report()}"
+    yield from (f"{path}: {line}" for line in violations_in_both_schemes(page))
     if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
         yield f"{path}: the page is wider than the screen"
 

@@ -297,8 +297,9 @@ class Client:
         Args:
             ids: whose ids the file uses: "source", the annotations that the data set was read from, or "export", its COCO export.
         """
-        told = {"dataset": dataset, "split": split, "ids": ids, "name": name or path.name}
-        body: dict[str, Any] = {"sha256": self.upload(path)["sha256"], **told}
+        body: dict[str, Any] = {"sha256": self.upload(path)["sha256"], "dataset": dataset, "split": split, "name": name or path.name}
+        if ids is not None:
+            body["ids"] = ids
         if ground_truth is not None:
             body["ground_truth_sha256"] = self.upload(ground_truth)["sha256"]
         return Job.of(self.call("POST", "/predictions", json=body, headers={"Idempotency-Key": str(uuid.uuid4())}))
