@@ -77,7 +77,7 @@ class FcosAdapter:
     def loss(self, model: FCOS, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         logits, regression, centreness = self.forward(model, images)
         anchors = self._anchors.to(images.device)
-        given = torch.stack([self._assign(anchors, target["boxes"]) for target in targets])
+        given = torch.stack([self.assign(anchors, target["boxes"]) for target in targets])
         wanted = torch.stack([one_hot(one, target["labels"], len(self.classes)) for one, target in zip(given, targets, strict=True)])
         positive = given >= 0
         objects = torch.cat([target["boxes"][one[one >= 0]] for one, target in zip(given, targets, strict=True)])
@@ -93,8 +93,11 @@ class FcosAdapter:
             "bbox_ctrness": normalised(central, positive),
         }
 
-    def _assign(self, anchors: Tensor, objects: Tensor) -> Tensor:
-        """Each level is there for sides of 4 to 8 of its strides, the first also for shorter, the last also for longer ones."""
+    def assign(self, anchors: Tensor, objects: Tensor) -> Tensor:
+        """Return the object that each point is trained on, as `detection_core.nn.assigners` does.
+
+        Each level is there for sides of 4 to 8 of its strides, the first also for shorter, the last also for longer ones.
+        """
         points, sides = (anchors[:, :2] + anchors[:, 2:]) / 2, anchors[:, 2] - anchors[:, 0]
         low, high = 4 * sides, 8 * sides
         low[: self._places_per_level[0]] = 0

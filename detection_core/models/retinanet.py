@@ -96,8 +96,12 @@ class RetinaNetAdapter:
         classification, boxes = (torch.stack(parts).mean() for parts in zip(*found, strict=True))
         return {"classification": classification, "bbox_regression": boxes}
 
+    def assign(self, anchors: Tensor, objects: Tensor) -> Tensor:
+        """Return the object that each anchor is trained on, as `detection_core.nn.assigners` does (section 4)."""
+        return match_by_iou(anchors, objects, above=0.5, below=0.4)
+
     def _loss_of_image(self, logits: Tensor, regression: Tensor, target: Target, anchors: Tensor) -> tuple[Tensor, Tensor]:
-        given = match_by_iou(anchors, target["boxes"], above=0.5, below=0.4)
+        given = self.assign(anchors, target["boxes"])
         positive, counted = given >= 0, given != IGNORED
         wanted = one_hot(given, target["labels"], len(self.classes))
         focal = focal_loss(logits[counted], wanted[counted], alpha=self.focal_alpha, gamma=self.focal_gamma)

@@ -72,7 +72,7 @@ class SsdAdapter:
     def loss(self, model: SSD, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         logits, regression = self.forward(model, images)
         anchors = self._anchors.to(images.device)
-        given = torch.stack([match_by_iou(anchors, target["boxes"], above=0.5, below=0.5, claim="own") for target in targets])
+        given = torch.stack([self.assign(anchors, target["boxes"]) for target in targets])
         positive = given >= 0
         classes = torch.zeros_like(given)  # 0 is background
         classes[positive] = torch.cat([target["labels"][one[one >= 0]] + 1 for one, target in zip(given, targets, strict=True)])
@@ -82,6 +82,10 @@ class SsdAdapter:
         trained = positive | hard_negatives(entropy.detach(), positive, ratio=self.negatives_per_positive)
         boxes = functional.smooth_l1_loss(regression[positive], wanted, reduction="none")
         return {"bbox_regression": normalised(boxes, positive), "classification": normalised(entropy[trained], positive)}
+
+    def assign(self, anchors: Tensor, objects: Tensor) -> Tensor:
+        """Return the object that each default box is trained on, as `detection_core.nn.assigners` does (section 2.2)."""
+        return match_by_iou(anchors, objects, above=0.5, below=0.5, claim="own")
 
     def forward(self, model: SSD, images: Tensor) -> tuple[Tensor, ...]:
         head_outputs = model.head(list(model.backbone(images).values()))

@@ -42,28 +42,14 @@ def anchors_of(adapter, model):
     return fixed_anchors(generator, feature_shapes(model.backbone, adapter.input), adapter.input)
 
 
-def matches_of(adapter, model, anchors, boxes, counts):
+def matches_of(adapter, model, anchors, boxes):
     """What the training's own code makes of each anchor: an object's index, -1 negative, -2 left out (an index may stand for any)."""
     target = {"boxes": boxes, "labels": torch.zeros(len(boxes), dtype=torch.int64)}
     family = DETECTORS[adapter.name].family
     if family == "faster_rcnn":
         labels, _ = model.rpn.assign_targets_to_anchors([anchors], [target])
         return torch.where(labels[0] > 0, 0, torch.where(labels[0] < 0, -2, -1))
-    if family == "ssd":
-        return adapter._match(model, anchors, boxes)
-    told = []
-
-    class Head(torch.nn.Module):
-        def compute_loss(self, targets, head_outputs, anchors, matched_idxs):
-            told.extend(matched_idxs)
-            return {}
-
-    model.head = Head()
-    if family == "fcos":
-        model.compute_loss([target], {}, [anchors], counts)
-    else:
-        model.compute_loss([target], {}, [anchors])
-    return told[0]
+    return adapter.assign(anchors, boxes)
 
 
 def compare_training(name, side, *, options=None, seeds=(1, 2)):
@@ -80,7 +66,7 @@ def compare_training(name, side, *, options=None, seeds=(1, 2)):
         owned = np.zeros(len(truth), dtype=int)
         for image in range(truth.images):
             own = np.flatnonzero(truth.image == image)
-            matches = matches_of(adapter, model, anchors, torch.from_numpy(truth.boxes[own]), counts).numpy()
+            matches = matches_of(adapter, model, anchors, torch.from_numpy(truth.boxes[own])).numpy()
             positives += np.bincount(level_of[matches >= 0], minlength=len(levels))
             ignored += np.bincount(level_of[matches == -2], minlength=len(levels))
             if len(own):

@@ -87,7 +87,10 @@ def test_ssd300_takes_pixels_as_its_published_weights_expect_them():
     [
         ({"name": "nothing", "classes": CLASSES}, "there is no detector named 'nothing'; use one of fasterrcnn"),
         ({"name": "fcos_resnet10_fpn", "classes": ()}, "at least one class"),
-        ({"name": "fcos_resnet10_fpn", "classes": CLASSES, "options": {"depth": 3}}, "no option depth; it has head_convs, variant"),
+        (
+            {"name": "fcos_resnet10_fpn", "classes": CLASSES, "options": {"depth": 3}},
+            "no option depth; it has focal_alpha, focal_gamma, head_convs, variant",
+        ),
         ({"name": "fcos_resnet10_fpn", "classes": CLASSES, "options": {"head_convs": 0}}, "head_convs"),
         ({"name": "fcos_resnet10_fpn", "classes": CLASSES, "input_size": 5000}, "height"),
     ],

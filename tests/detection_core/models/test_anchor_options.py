@@ -127,7 +127,11 @@ def test_the_weights_of_a_network_without_options_are_drawn_as_before():
         ("fasterrcnn_resnet50_fpn", {"aspect_ratios": [[1], [1], [1], [1], [1, 2]]}, "one head for all levels"),
         ("ssd_resnet10", {"anchor_sizes": [[8]] * 5}, "takes anchor_sizes and aspect_ratios together"),
         ("ssd_resnet10", {"anchor_sizes": [["a"]] * 5}, "anchor_sizes"),
-        ("fcos_resnet10_fpn", {"anchor_sizes": [[8]] * 4}, "has no option anchor_sizes; it has head_convs, variant"),
+        (
+            "fcos_resnet10_fpn",
+            {"anchor_sizes": [[8]] * 4},
+            "has no option anchor_sizes; it has focal_alpha, focal_gamma, head_convs, variant",
+        ),
     ],
 )
 def test_anchors_that_a_network_cannot_have_are_refused_with_a_sentence(name, options, words):

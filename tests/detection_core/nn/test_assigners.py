@@ -48,9 +48,10 @@ def test_a_point_takes_the_smallest_object_of_its_levels_size_near_its_middle():
     points = torch.tensor([[20.0, 20.0], [20.0, 20.0], [38.0, 20.0], [90.0, 90.0]])
     strides, ranges = torch.tensor([8.0, 16.0, 16.0, 8.0]), torch.tensor([[0.0, 32], [32, 64], [0, 64], [0, 32]])
     objects = torch.tensor([[0.0, 0, 40, 40], [10, 10, 30, 30], [0, 0, 60, 60]])
-    # The first is in two, and takes the smaller. The second's level is for sides beyond 32: the third object's, 40 away.
-    # The third lies in no middle of the first, too far away; it is 8 from the middle of the third.
-    assert match_points(points, strides, ranges, objects).tolist() == [1, 2, 2, BACKGROUND]
+    # The first point lies in all three and takes the smallest. The second one's level is for sides from 32 to 64: the third object's, 40.
+    # The third point is 18 and 10 from the middles of the first and the third object, within 1.5 strides of 16, and takes the smaller.
+    assert match_points(points, strides, ranges, objects).tolist() == [1, 2, 0, BACKGROUND]
+    assert match_points(points, strides, ranges, objects, radius=1.0).tolist() == [1, 2, 2, BACKGROUND]
     assert match_points(points, strides, ranges, objects[:0]).tolist() == [BACKGROUND] * 4
 
 
@@ -80,9 +81,12 @@ def test_atss_takes_centres_inside_with_more_overlap_than_most_candidates():
 
 
 def test_with_atss_an_anchor_of_two_objects_takes_the_one_of_the_larger_overlap():
-    anchors = around(torch.tensor([[20.0, 20.0], [22.0, 20.0], [60.0, 60.0]]), 20.0)
-    objects = torch.tensor([[10.0, 10, 30, 30], [12, 10, 32, 30]])
-    assert atss(anchors, objects, [3], topk=3).tolist()[:2] == [0, 1]
+    anchors = around(grid(8, 8), 20.0)
+    # The first object is the anchor at (20, 20); the second overlaps it by IoU 0.74, and its neighbour at (28, 20) by 0.6.
+    objects = torch.tensor([[10.0, 10, 30, 30], [13, 10, 33, 30]])
+    given = atss(anchors, objects, [64])
+    assert torch.nonzero(given == 0).flatten().tolist() == [18] and torch.nonzero(given == 1).flatten().tolist() == [19]
+    assert 18 in torch.nonzero(atss(anchors, objects[1:], [64]) == 0).flatten().tolist(), "alone it would have taken both"
 
 
 def test_task_alignment_wants_a_good_score_and_a_good_box_together():
