@@ -92,7 +92,8 @@ class RetinaNetAdapter:
 
     def loss(self, model: RetinaNet, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         anchors = self._anchors.to(images.device)
-        found = [self._loss_of_image(*one, anchors) for one in zip(*self.forward(model, images), targets, strict=True)]
+        images_of = zip(*self.forward(model, images), targets, strict=True)
+        found = [self._loss_of_image(logits, regression, target, anchors) for logits, regression, target in images_of]
         classification, boxes = (torch.stack(parts).mean() for parts in zip(*found, strict=True))
         return {"classification": classification, "bbox_regression": boxes}
 
