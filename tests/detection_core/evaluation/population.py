@@ -13,8 +13,9 @@ import numpy as np
 
 WIDTH, HEIGHT = 640, 480
 CLASS_SHARES = (0.4, 0.3, 0.2, 0.1)
-OBJECTS_PER_IMAGE = 4.0
-FALSE_PER_IMAGE = 3.0
+# As many as COCO has in the mean (860,001 boxes on 117,266 images of train2017).
+OBJECTS_PER_IMAGE = 7.3
+FALSE_PER_IMAGE = 5.5
 IMAGE_SPREAD = 0.5
 
 
