@@ -28,8 +28,10 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what drives Chromium last: from its first use Playwright's event loop stays in the thread of the tests, where no
-    other asynchronous code can then run."""
+    other asynchronous code can then run. With two processes, one gets the tests of the whole stack and the other all the rest."""
     items.sort(key=lambda item: "playwright" in getattr(item, "fixturenames", ()))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("stack" if "end_to_end" in item.path.parts else "rest"))
 
 
 @pytest.fixture

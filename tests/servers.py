@@ -24,6 +24,9 @@ from deploy.local.processes import Process
 from deploy.local.servers import PostgresServer, ValkeyServer
 
 
+TROUBLE = ("deadlock detected", "Process ", "PANIC", "No space left", "could not resize", "canceling statement")
+
+
 class Servers:
     """Servers in a temporary folder, and the environment that names them."""
 
@@ -47,6 +50,12 @@ class Servers:
             self._processes.append((valkey.start(), signal.SIGTERM))
             os.environ["REDIS_URL"] = valkey.url
 
+    def trouble(self) -> list[str]:
+        """Return what Postgres wrote of its own troubles: tests cause errors on purpose, but no deadlock and no full disk."""
+        log = None if self._folder is None else self._folder / "postgres.log"
+        lines = log.read_text(errors="replace").splitlines() if log is not None and log.exists() else []
+        return [line for line in lines if any(word in line for word in TROUBLE)]
+
     def stop(self) -> None:
         """Stop them and remove the folder."""
         for process, number in reversed(self._processes):
@@ -64,6 +73,13 @@ def pytest_load_initial_conftests() -> Generator[None, Any, Any]:
     """Start the servers: a wrapper runs before pytest-django's own implementation, which reads the settings."""
     _servers.start()
     return (yield)
+
+
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int) -> None:
+    """Where tests failed, say what the database server saw."""
+    if exitstatus and (lines := _servers.trouble()):
+        terminalreporter.section("Postgres")
+        terminalreporter.write_line("\n".join(lines[-40:]))
 
 
 def pytest_unconfigure() -> None:

@@ -37,7 +37,7 @@ class PostgresServer:
         port: on 127.0.0.1.
         password: of the role `paretobox`.
         log: file that gets its messages.
-        durable: False only for tests: no fsync.
+        durable: False only for tests: no fsync, no autovacuum, which may take a lock while a test empties its tables.
         lock_fd: an open file that the server keeps open while it lives.
     """
 
@@ -82,7 +82,7 @@ class PostgresServer:
 
     def _durability(self) -> list[str]:
         if not self.durable:
-            return ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
+            return ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off"]
         return ["recovery_init_sync_method=syncfs"] if sys.platform == "linux" else []
 
     def _make_data_folder(self, binaries: Path, account: Account) -> None:
