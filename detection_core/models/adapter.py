@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,25 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from detection_core.assignment.layouts import RULES, AnchorOptions, AnchorRule, PerLevel, check_anchors
-from detection_core.nn.postprocess import Detections
+from detection_core.nn.balance import Balance
+from detection_core.nn.postprocess import Detections, Limits
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.manifest import InputPolicy
 
 Target = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The named parts of a loss, whose sum is minimised, and for dense families who brought how much of the classification."""
+
+    parts: dict[str, Tensor]
+    balance: Balance | None = None
+
+    @property
+    def total(self) -> Tensor:
+        """The sum of the parts."""
+        return torch.stack(list(self.parts.values())).sum()
 
 
 class DetectorAdapter(Protocol):
@@ -47,8 +62,8 @@ class DetectorAdapter(Protocol):
     def build(self) -> nn.Module:
         """Build the network with random weights drawn from torch's generator."""
 
-    def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
-        """Return the named parts of the loss of a model in train mode; their sum is what is minimised."""
+    def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> Loss:
+        """Return the loss of a model in train mode."""
 
     def forward(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
         """Return the raw outputs of a model in eval mode, in the order of `output_names`; the first axis is the image."""
@@ -56,9 +71,7 @@ class DetectorAdapter(Protocol):
     def export_module(self, model: nn.Module) -> nn.Module:
         """Return a module in eval mode from images to the outputs of `forward`: what an exported file holds."""
 
-    def postprocess(
-        self, raw: tuple[Tensor, ...], *, score_thresh: float, nms_thresh: float, max_det: int, pre_nms_topk: int
-    ) -> list[Detections]:
+    def postprocess(self, raw: tuple[Tensor, ...], **limits: Unpack[Limits]) -> list[Detections]:
         """Turn raw outputs into detections, one an image, boxes in network-input pixels."""
 
     def count_forward(self, model: nn.Module, images: Tensor) -> None:

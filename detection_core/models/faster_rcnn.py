@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Unpack
 
 import torch
 from pydantic import Field
@@ -24,6 +24,7 @@ from torchvision.ops import MultiScaleRoIAlign, batched_nms, clip_boxes_to_image
 
 from detection_core.assignment.layouts import PerLevel
 from detection_core.models.adapter import (
+    Loss,
     RawOutputs,
     Target,
     anchor_generator,
@@ -33,7 +34,7 @@ from detection_core.models.adapter import (
     split_decay,
 )
 from detection_core.nn.backbones import resnet_fpn
-from detection_core.nn.postprocess import Detections, take_detections
+from detection_core.nn.postprocess import Detections, Limits, take_detections
 from detection_core.schemas.manifest import InputPolicy
 
 PUBLISHED = {
@@ -99,13 +100,13 @@ class FasterRcnnAdapter:
         outputs = len(self.classes) + 1
         return self._build_published(outputs) if self.variant in PUBLISHED else self._build_compact(outputs)
 
-    def loss(self, model: FasterRCNN, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+    def loss(self, model: FasterRCNN, images: Tensor, targets: Sequence[Target]) -> Loss:
         image_list = as_image_list(images)
         shifted = [{"boxes": target["boxes"], "labels": target["labels"] + 1} for target in targets]
         features = model.backbone(images)
         proposals, rpn_losses = model.rpn(image_list, features, shifted)
         _, box_losses = model.roi_heads(features, proposals, image_list.image_sizes, shifted)
-        return {**rpn_losses, **box_losses}
+        return Loss({**rpn_losses, **box_losses})
 
     def forward(self, model: FasterRCNN, images: Tensor) -> tuple[Tensor, ...]:
         image_list = as_image_list(images)
@@ -132,12 +133,10 @@ class FasterRcnnAdapter:
     def export_module(self, model: FasterRCNN) -> nn.Module:
         return RawOutputs(self, model).eval()
 
-    def postprocess(
-        self, raw: tuple[Tensor, ...], *, score_thresh: float, nms_thresh: float, max_det: int, pre_nms_topk: int
-    ) -> list[Detections]:
-        """Threshold and cut; NMS has been done in the graph with the `nms_thresh` of the options, so the argument changes nothing."""
+    def postprocess(self, raw: tuple[Tensor, ...], **limits: Unpack[Limits]) -> list[Detections]:
+        """Threshold and cut; NMS has been done in the graph with the `nms_thresh` of the options, so the limit changes nothing."""
         return [
-            take_detections(boxes, scores, labels, score_thresh=score_thresh, max_det=max_det)
+            take_detections(boxes, scores, labels, score_thresh=limits["score_thresh"], max_det=limits["max_det"])
             for boxes, scores, labels in zip(*raw, strict=True)
         ]
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import box_iou, complete_box_iou_loss
 
-from detection_core.models.adapter import RawOutputs, Target, split_decay
-from detection_core.nn.postprocess import Detections, select_detections
+from detection_core.models.adapter import Loss, RawOutputs, Target, split_decay
+from detection_core.nn.postprocess import Decode, Detections, Limits, select_batch
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.manifest import InputPolicy
 
@@ -77,7 +77,7 @@ class FastestDetAdapter:
     def build(self) -> FastestDet:
         return FastestDet(len(self.classes))
 
-    def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+    def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> Loss:
         logits, boxes, class_logits = model(images)  # [N, 1, h, w], [N, 4, h, w], [N, C, h, w]
         decoded = self._decode(boxes)  # [N, h, w, 4]
         assigned = [assign(decoded[image].detach(), target["boxes"], stride=STRIDE) for image, target in enumerate(targets)]
@@ -88,13 +88,14 @@ class FastestDetAdapter:
         found = decoded.flatten(1, 2)[image, cells]  # [positives, 4]
         overlap = box_iou(found.detach(), wanted).diagonal() if len(cells) else found.new_zeros(0)
         positives = max(len(cells), 1)
-        return {
+        parts = {
             "box": BOX_WEIGHT * complete_box_iou_loss(found, wanted, reduction="sum") / positives,
             "objectness": OBJECTNESS_WEIGHT * objectness_loss(logits.flatten(1).sigmoid(), image, cells, overlap),
             "class": CLASS_WEIGHT
             * functional.cross_entropy(class_logits.flatten(2).transpose(1, 2)[image, cells], labels, reduction="sum")
             / positives,
         }
+        return Loss(parts)
 
     def forward(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
         logits, boxes, class_logits = model(images)
@@ -103,27 +104,13 @@ class FastestDetAdapter:
     def export_module(self, model: nn.Module) -> nn.Module:
         return RawOutputs(self, model).eval()
 
-    def postprocess(
-        self, raw: tuple[Tensor, ...], *, score_thresh: float, nms_thresh: float, max_det: int, pre_nms_topk: int
-    ) -> list[Detections]:
-        found = []
-        for predictions in raw[0]:
-            objectness, boxes, classes = predictions.split([1, 4, len(self.classes)])
-            scores = objectness**OBJECTNESS_POWER * classes**CLASS_POWER  # [C, h, w]
-            decoded = self._decode(boxes[None])[0].flatten(0, 1)
-            found.append(
-                select_detections(
-                    scores.flatten(1).T,
-                    decoded.__getitem__,
-                    height=self.input.height,
-                    width=self.input.width,
-                    score_thresh=score_thresh,
-                    nms_thresh=nms_thresh,
-                    max_det=max_det,
-                    pre_nms_topk=pre_nms_topk,
-                )
-            )
-        return found
+    def postprocess(self, raw: tuple[Tensor, ...], **limits: Unpack[Limits]) -> list[Detections]:
+        return select_batch((self._read(predictions) for predictions in raw[0]), self.input, **limits)
+
+    def _read(self, predictions: Tensor) -> tuple[Tensor, Decode]:
+        objectness, boxes, classes = predictions.split([1, 4, len(self.classes)])
+        scores = objectness**OBJECTNESS_POWER * classes**CLASS_POWER  # [C, h, w]
+        return scores.flatten(1).T, self._decode(boxes[None])[0].flatten(0, 1).__getitem__
 
     def count_forward(self, model: nn.Module, images: Tensor) -> None:
         self.forward(model, images)

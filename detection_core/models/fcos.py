@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Unpack
 
 import torch
 from pydantic import Field
@@ -17,11 +17,12 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
 
 from detection_core.assignment.layouts import RULES, PointRule
-from detection_core.models.adapter import RawOutputs, Target, feature_shapes, fixed_anchors, refuse_compact_options, split_decay
+from detection_core.models.adapter import Loss, RawOutputs, Target, feature_shapes, fixed_anchors, refuse_compact_options, split_decay
 from detection_core.nn.assigners import match_points
 from detection_core.nn.backbones import resnet_fpn
+from detection_core.nn.balance import balance_of
 from detection_core.nn.losses import box_loss, centreness_of, focal_loss, normalised, one_hot
-from detection_core.nn.postprocess import Detections, select_detections
+from detection_core.nn.postprocess import Decode, Detections, Limits, select_batch
 from detection_core.schemas.manifest import InputPolicy
 
 # The published heads have four; on a small input two learn as well in less time.
@@ -74,7 +75,7 @@ class FcosAdapter:
         head = FCOSHead(backbone.out_channels, 1, len(self.classes), num_convs=self._head_convs)
         return FCOS(backbone, len(self.classes), anchor_generator=self._points(), head=head)
 
-    def loss(self, model: FCOS, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+    def loss(self, model: FCOS, images: Tensor, targets: Sequence[Target]) -> Loss:
         logits, regression, centreness = self.forward(model, images)
         anchors = self._anchors.to(images.device)
         given = torch.stack([self.assign(anchors, target["boxes"]) for target in targets])
@@ -87,11 +88,12 @@ class FcosAdapter:
         central = functional.binary_cross_entropy_with_logits(
             centreness.squeeze(2)[positive], centreness_of(CODER.encode(chosen, objects)), reduction="none"
         )
-        return {
+        parts = {
             "classification": normalised(focal, positive),
             "bbox_regression": normalised(boxes, positive),
             "bbox_ctrness": normalised(central, positive),
         }
+        return Loss(parts, balance_of(focal, given, self._places_per_level))
 
     def assign(self, anchors: Tensor, objects: Tensor) -> Tensor:
         """Return the object that each point is trained on, as `detection_core.nn.assigners` does.
@@ -111,31 +113,14 @@ class FcosAdapter:
     def export_module(self, model: FCOS) -> nn.Module:
         return RawOutputs(self, model).eval()
 
-    def postprocess(
-        self, raw: tuple[Tensor, ...], *, score_thresh: float, nms_thresh: float, max_det: int, pre_nms_topk: int
-    ) -> list[Detections]:
-        anchors = self._anchors.to(raw[0].device)
-        found = []
-        for logits, regression, centreness in zip(*raw, strict=True):
-            # The geometric mean of both scores, as in the second version of the paper (arXiv 2006.09214, section 3.3).
-            scores = (logits.sigmoid() * centreness.sigmoid()).sqrt()  # [places, classes]
+    def postprocess(self, raw: tuple[Tensor, ...], **limits: Unpack[Limits]) -> list[Detections]:
+        return select_batch((self._read(*image) for image in zip(*raw, strict=True)), self.input, **limits)
 
-            def decode(places: Tensor, regression: Tensor = regression) -> Tensor:
-                return CODER.decode(regression[places], anchors[places])
-
-            found.append(
-                select_detections(
-                    scores,
-                    decode,
-                    height=self.input.height,
-                    width=self.input.width,
-                    score_thresh=score_thresh,
-                    nms_thresh=nms_thresh,
-                    max_det=max_det,
-                    pre_nms_topk=pre_nms_topk,
-                )
-            )
-        return found
+    def _read(self, logits: Tensor, regression: Tensor, centreness: Tensor) -> tuple[Tensor, Decode]:
+        anchors = self._anchors.to(logits.device)
+        # The geometric mean of both scores, as in the second version of the paper (arXiv 2006.09214, section 3.3).
+        scores = (logits.sigmoid() * centreness.sigmoid()).sqrt()
+        return scores, lambda places: CODER.decode(regression[places], anchors[places])
 
     def count_forward(self, model: FCOS, images: Tensor) -> None:
         self.forward(model, images)

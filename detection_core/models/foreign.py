@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detection_core.models.adapter import Target
-from detection_core.nn.postprocess import Detections, clip, select_detections, take_detections
+from detection_core.models.adapter import Loss, Target
+from detection_core.nn.postprocess import Decode, Detections, Limits, clip, select_batch, take_detections
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.manifest import InputPolicy
 
@@ -49,7 +49,7 @@ class ForeignAdapter:
     def build(self) -> nn.Module:
         self._refuse("built")
 
-    def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+    def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> Loss:
         self._refuse("trained")
 
     def forward(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
@@ -72,27 +72,10 @@ class ForeignAdapter:
 class DenseAdapter(ForeignAdapter):
     """A layout whose every place tells a box and class scores; NMS follows here."""
 
-    def postprocess(
-        self, raw: tuple[Tensor, ...], *, score_thresh: float, nms_thresh: float, max_det: int, pre_nms_topk: int
-    ) -> list[Detections]:
-        found = []
-        for image in range(len(raw[0])):
-            scores, decode = self.read(tuple(output[image] for output in raw))
-            found.append(
-                select_detections(
-                    scores,
-                    decode,
-                    height=self.input.height,
-                    width=self.input.width,
-                    score_thresh=score_thresh,
-                    nms_thresh=nms_thresh,
-                    max_det=max_det,
-                    pre_nms_topk=pre_nms_topk,
-                )
-            )
-        return found
+    def postprocess(self, raw: tuple[Tensor, ...], **limits: Unpack[Limits]) -> list[Detections]:
+        return select_batch((self.read(image) for image in zip(*raw, strict=True)), self.input, **limits)
 
-    def read(self, raw: tuple[Tensor, ...]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def read(self, raw: tuple[Tensor, ...]) -> tuple[Tensor, Decode]:
         """Return of one image the scores [places, classes] and what turns indices of places into boxes xyxy in input pixels."""
         raise NotImplementedError
 
@@ -112,7 +95,7 @@ class DenseAdapter(ForeignAdapter):
 class YoloxAdapter(DenseAdapter):
     """YOLOX (Ge et al. 2021). Raw output: [N, places, 5 + classes]: centre and log of the size in strides, objectness, class scores."""
 
-    def read(self, raw: tuple[Tensor, ...]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def read(self, raw: tuple[Tensor, ...]) -> tuple[Tensor, Decode]:
         predictions = raw[0]
 
         def decode(places: Tensor) -> Tensor:
@@ -131,7 +114,7 @@ class NanodetAdapter(DenseAdapter):
     left, top, right and bottom side are, in strides.
     """
 
-    def read(self, raw: tuple[Tensor, ...]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def read(self, raw: tuple[Tensor, ...]) -> tuple[Tensor, Decode]:
         scores, distributions = torch.cat(raw[: len(STRIDES)]), torch.cat(raw[len(STRIDES) :])
 
         def decode(places: Tensor) -> Tensor:
@@ -159,7 +142,7 @@ class AnchorFreeAdapter(DenseAdapter):
     def options(self) -> dict[str, Any]:
         return {"transposed": self.transposed}
 
-    def read(self, raw: tuple[Tensor, ...]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def read(self, raw: tuple[Tensor, ...]) -> tuple[Tensor, Decode]:
         predictions = raw[0] if self.transposed else raw[0].T
 
         def decode(places: Tensor) -> Tensor:
@@ -174,16 +157,14 @@ class EndToEndAdapter(ForeignAdapter):
 
     nms_in_graph: ClassVar[bool] = True
 
-    def postprocess(
-        self, raw: tuple[Tensor, ...], *, score_thresh: float, nms_thresh: float, max_det: int, pre_nms_topk: int
-    ) -> list[Detections]:
-        """Threshold and cut; `nms_thresh` changes nothing."""
+    def postprocess(self, raw: tuple[Tensor, ...], **limits: Unpack[Limits]) -> list[Detections]:
+        """Threshold and cut; the other limits change nothing."""
         found = []
         for rows in raw[0]:
             # Some graphs fill up with class -1.
             rows = rows[(rows[:, 5] >= 0) & (rows[:, 5] < len(self.classes))]
             boxes = clip(rows[:, :4], height=self.input.height, width=self.input.width)
-            found.append(take_detections(boxes, rows[:, 4], rows[:, 5], score_thresh=score_thresh, max_det=max_det))
+            found.append(take_detections(boxes, rows[:, 4], rows[:, 5], score_thresh=limits["score_thresh"], max_det=limits["max_det"]))
         return found
 
 

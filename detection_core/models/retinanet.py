@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Unpack
 
 import torch
 from pydantic import Field
@@ -18,6 +18,7 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 
 from detection_core.assignment.layouts import PerLevel
 from detection_core.models.adapter import (
+    Loss,
     RawOutputs,
     Target,
     anchor_generator,
@@ -29,8 +30,9 @@ from detection_core.models.adapter import (
 )
 from detection_core.nn.assigners import IGNORED, match_by_iou
 from detection_core.nn.backbones import resnet_fpn
+from detection_core.nn.balance import balance_of
 from detection_core.nn.losses import box_loss, focal_loss, normalised, one_hot
-from detection_core.nn.postprocess import Detections, select_detections
+from detection_core.nn.postprocess import Decode, Detections, Limits, select_batch
 from detection_core.schemas.manifest import InputPolicy
 
 PUBLISHED = {"resnet50_fpn": retinanet_resnet50_fpn, "resnet50_fpn_v2": retinanet_resnet50_fpn_v2}
@@ -90,24 +92,27 @@ class RetinaNetAdapter:
             part.conv = part.conv[: self._head_convs]
         return RetinaNet(backbone, len(self.classes), anchor_generator=generator, head=head)
 
-    def loss(self, model: RetinaNet, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+    def loss(self, model: RetinaNet, images: Tensor, targets: Sequence[Target]) -> Loss:
         anchors = self._anchors.to(images.device)
         images_of = zip(*self.forward(model, images), targets, strict=True)
         found = [self._loss_of_image(logits, regression, target, anchors) for logits, regression, target in images_of]
-        classification, boxes = (torch.stack(parts).mean() for parts in zip(*found, strict=True))
-        return {"classification": classification, "bbox_regression": boxes}
+        focal, given, boxes = (torch.stack(parts) for parts in zip(*found, strict=True))
+        classification = torch.stack([normalised(one, places >= 0) for one, places in zip(focal, given, strict=True)])
+        parts = {"classification": classification.mean(), "bbox_regression": boxes.mean()}
+        return Loss(parts, balance_of(focal, given, self._places_per_level))
 
     def assign(self, anchors: Tensor, objects: Tensor) -> Tensor:
         """Return the object that each anchor is trained on, as `detection_core.nn.assigners` does (section 4)."""
         return match_by_iou(anchors, objects, above=0.5, below=0.4)
 
-    def _loss_of_image(self, logits: Tensor, regression: Tensor, target: Target, anchors: Tensor) -> tuple[Tensor, Tensor]:
+    def _loss_of_image(self, logits: Tensor, regression: Tensor, target: Target, anchors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return of one image the focal loss [anchors, classes], which object each anchor is trained on, and the loss of the boxes."""
         given = self.assign(anchors, target["boxes"])
         positive, counted = given >= 0, given != IGNORED
         wanted = one_hot(given, target["labels"], len(self.classes))
-        focal = focal_loss(logits[counted], wanted[counted], alpha=self.focal_alpha, gamma=self.focal_gamma)
+        focal = focal_loss(logits, wanted, alpha=self.focal_alpha, gamma=self.focal_gamma) * counted[:, None]
         objects = target["boxes"][given[positive]]
-        return normalised(focal, positive), normalised(self._box_loss(regression[positive], anchors[positive], objects), positive)
+        return focal, given, normalised(self._box_loss(regression[positive], anchors[positive], objects), positive)
 
     def _box_loss(self, regression: Tensor, anchors: Tensor, objects: Tensor) -> Tensor:
         if self.variant == "resnet50_fpn":
@@ -122,29 +127,12 @@ class RetinaNetAdapter:
     def export_module(self, model: RetinaNet) -> nn.Module:
         return RawOutputs(self, model).eval()
 
-    def postprocess(
-        self, raw: tuple[Tensor, ...], *, score_thresh: float, nms_thresh: float, max_det: int, pre_nms_topk: int
-    ) -> list[Detections]:
-        anchors = self._anchors.to(raw[0].device)
-        found = []
-        for logits, regression in zip(*raw, strict=True):
+    def postprocess(self, raw: tuple[Tensor, ...], **limits: Unpack[Limits]) -> list[Detections]:
+        return select_batch((self._read(*image) for image in zip(*raw, strict=True)), self.input, **limits)
 
-            def decode(places: Tensor, regression: Tensor = regression) -> Tensor:
-                return CODER.decode_single(regression[places], anchors[places])
-
-            found.append(
-                select_detections(
-                    logits.sigmoid(),
-                    decode,
-                    height=self.input.height,
-                    width=self.input.width,
-                    score_thresh=score_thresh,
-                    nms_thresh=nms_thresh,
-                    max_det=max_det,
-                    pre_nms_topk=pre_nms_topk,
-                )
-            )
-        return found
+    def _read(self, logits: Tensor, regression: Tensor) -> tuple[Tensor, Decode]:
+        anchors = self._anchors.to(logits.device)
+        return logits.sigmoid(), lambda places: CODER.decode_single(regression[places], anchors[places])
 
     def count_forward(self, model: RetinaNet, images: Tensor) -> None:
         self.forward(model, images)
@@ -168,10 +156,18 @@ class RetinaNetAdapter:
         return anchor_generator("retinanet", self.variant, self.anchor_sizes, self.aspect_ratios)
 
     @cached_property
-    def _anchors(self) -> Tensor:
+    def _shapes(self) -> list[tuple[int, int]]:
         with torch.device("meta"):
-            shapes = feature_shapes(self.build().backbone, self.input)
-        return fixed_anchors(self._generator(), shapes, self.input)
+            return feature_shapes(self.build().backbone, self.input)
+
+    @cached_property
+    def _places_per_level(self) -> list[int]:
+        boxes = self._generator().num_anchors_per_location()
+        return [height * width * count for (height, width), count in zip(self._shapes, boxes, strict=True)]
+
+    @cached_property
+    def _anchors(self) -> Tensor:
+        return fixed_anchors(self._generator(), self._shapes, self.input)
 
 
 def _group_norm(channels: int) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Unpack
 
 import torch
 from pydantic import Field
@@ -18,11 +18,12 @@ from torchvision.models.detection.ssd import SSD, SSDHead
 from torchvision.models.detection.ssdlite import SSDLiteHead
 
 from detection_core.assignment.layouts import RULES, AnchorOptions, DefaultBoxRule, PerLevel, default_box_shapes
-from detection_core.models.adapter import RawOutputs, Target, checked_anchors, feature_shapes, fixed_anchors, split_decay
+from detection_core.models.adapter import Loss, RawOutputs, Target, checked_anchors, feature_shapes, fixed_anchors, split_decay
 from detection_core.nn.assigners import match_by_iou
 from detection_core.nn.backbones import ResNetScales
+from detection_core.nn.balance import balance_of
 from detection_core.nn.losses import hard_negatives, normalised
-from detection_core.nn.postprocess import Detections, select_detections
+from detection_core.nn.postprocess import Decode, Detections, Limits, select_batch
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.manifest import InputPolicy
 
@@ -69,7 +70,7 @@ class SsdAdapter:
             return self._build_published(outputs)
         return SSD(ResNetScales(self.variant), self._generator(), (self.input.height, self.input.width), outputs)
 
-    def loss(self, model: SSD, images: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+    def loss(self, model: SSD, images: Tensor, targets: Sequence[Target]) -> Loss:
         logits, regression = self.forward(model, images)
         anchors = self._anchors.to(images.device)
         given = torch.stack([self.assign(anchors, target["boxes"]) for target in targets])
@@ -81,7 +82,8 @@ class SsdAdapter:
         entropy = functional.cross_entropy(logits.flatten(0, 1), classes.flatten(), reduction="none").view_as(given)
         trained = positive | hard_negatives(entropy.detach(), positive, ratio=self.negatives_per_positive)
         boxes = functional.smooth_l1_loss(regression[positive], wanted, reduction="none")
-        return {"bbox_regression": normalised(boxes, positive), "classification": normalised(entropy[trained], positive)}
+        parts = {"bbox_regression": normalised(boxes, positive), "classification": normalised(entropy[trained], positive)}
+        return Loss(parts, balance_of(torch.where(trained, entropy, 0.0), given, self._places_per_level))
 
     def assign(self, anchors: Tensor, objects: Tensor) -> Tensor:
         """Return the object that each default box is trained on, as `detection_core.nn.assigners` does (section 2.2)."""
@@ -94,29 +96,12 @@ class SsdAdapter:
     def export_module(self, model: SSD) -> nn.Module:
         return RawOutputs(self, model).eval()
 
-    def postprocess(
-        self, raw: tuple[Tensor, ...], *, score_thresh: float, nms_thresh: float, max_det: int, pre_nms_topk: int
-    ) -> list[Detections]:
-        anchors = self._anchors.to(raw[0].device)
-        found = []
-        for logits, regression in zip(*raw, strict=True):
+    def postprocess(self, raw: tuple[Tensor, ...], **limits: Unpack[Limits]) -> list[Detections]:
+        return select_batch((self._read(*image) for image in zip(*raw, strict=True)), self.input, **limits)
 
-            def decode(places: Tensor, regression: Tensor = regression) -> Tensor:
-                return CODER.decode_single(regression[places], anchors[places])
-
-            found.append(
-                select_detections(
-                    logits.softmax(dim=1)[:, 1:],
-                    decode,
-                    height=self.input.height,
-                    width=self.input.width,
-                    score_thresh=score_thresh,
-                    nms_thresh=nms_thresh,
-                    max_det=max_det,
-                    pre_nms_topk=pre_nms_topk,
-                )
-            )
-        return found
+    def _read(self, logits: Tensor, regression: Tensor) -> tuple[Tensor, Decode]:
+        anchors = self._anchors.to(logits.device)
+        return logits.softmax(dim=1)[:, 1:], lambda places: CODER.decode_single(regression[places], anchors[places])
 
     def count_forward(self, model: SSD, images: Tensor) -> None:
         self.forward(model, images)
@@ -148,10 +133,18 @@ class SsdAdapter:
         )
 
     @cached_property
-    def _anchors(self) -> Tensor:
+    def _shapes(self) -> list[tuple[int, int]]:
         with torch.device("meta"):
-            shapes = feature_shapes(self.build().backbone, self.input)
-        return fixed_anchors(self._generator(), shapes, self.input)
+            return feature_shapes(self.build().backbone, self.input)
+
+    @cached_property
+    def _places_per_level(self) -> list[int]:
+        boxes = self._generator().num_anchors_per_location()
+        return [height * width * count for (height, width), count in zip(self._shapes, boxes, strict=True)]
+
+    @cached_property
+    def _anchors(self) -> Tensor:
+        return fixed_anchors(self._generator(), self._shapes, self.input)
 
 
 class ShapedBoxes(DefaultBoxGenerator):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
+
+from detection_core.schemas.manifest import InputPolicy
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,27 @@ class Detections:
     labels: Tensor
 
 
+class Limits(TypedDict):
+    """Which detections stay: above which score, under which IoU with a better one, how many before and after NMS."""
+
+    score_thresh: float
+    nms_thresh: float
+    max_det: int
+    pre_nms_topk: int
+
+
+# Turns indices of places [k] into boxes [k, 4], xyxy, network-input pixels.
+Decode = Callable[[Tensor], Tensor]
+
+
+def select_batch(images: Iterable[tuple[Tensor, Decode]], policy: InputPolicy, **limits: Unpack[Limits]) -> list[Detections]:
+    """Choose the detections of each image from its scores [places, classes], 0..1, and what decodes its places."""
+    return [select_detections(scores, decode, height=policy.height, width=policy.width, **limits) for scores, decode in images]
+
+
 def select_detections(
     scores: Tensor,
-    decode: Callable[[Tensor], Tensor],
+    decode: Decode,
     *,
     height: int,
     width: int,
@@ -37,7 +58,7 @@ def select_detections(
 
     Args:
         scores: [places, classes], 0..1.
-        decode: turns indices of places [k] into boxes [k, 4], xyxy, network-input pixels.
+        decode: gives the boxes of the chosen places.
         height: of the network input, pixels.
         width: of the network input, pixels.
     """

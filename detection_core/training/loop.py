@@ -149,9 +149,9 @@ def train_step(run: Run, images: Tensor, targets: Sequence[dict[str, Tensor]]) -
         group["lr"] = lr
 
     run.model.train()
-    losses = run.adapter.loss(run.model, images, targets)
-    total = torch.stack(list(losses.values())).sum()
-    run.losses = {"loss": total.item()} | {name: value.item() for name, value in losses.items()}
+    loss = run.adapter.loss(run.model, images, targets)
+    total = loss.total
+    run.losses = {"loss": total.item()} | {name: value.item() for name, value in loss.parts.items()}
     _require_finite(run, run.losses["loss"], "loss", lr)
     run.optimizer.zero_grad(set_to_none=True)
     total.backward()

@@ -67,7 +67,7 @@ def test_positives_count_a_quarter_of_the_objectness_however_many_they_are():
 
 def test_an_image_without_objects_has_a_loss_of_objectness_alone():
     adapter, model = small("fastestdet")
-    parts = adapter.loss(model.train(), drawn_batch()[0], no_targets(2))
+    parts = adapter.loss(model.train(), drawn_batch()[0], no_targets(2)).parts
     assert set(parts) == {"box", "objectness", "class"}
     assert parts["box"].item() == parts["class"].item() == 0
     assert 0 < parts["objectness"].item() < OBJECTNESS_WEIGHT

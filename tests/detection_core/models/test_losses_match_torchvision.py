@@ -58,7 +58,7 @@ def test_at_its_settings_the_loss_is_torchvisions(name):
     adapter, model, images, targets = case(name)
     model.eval()  # both from one forward pass each: norms must not move in between
     with torch.no_grad():
-        ours, theirs = adapter.loss(model, images, targets), torchvisions(adapter, model, images, targets)
+        ours, theirs = adapter.loss(model, images, targets).parts, torchvisions(adapter, model, images, targets)
     assert ours.keys() == theirs.keys()
     for part, value in theirs.items():
         assert value.item() > 0
@@ -69,7 +69,7 @@ def classification(name, **options):
     adapter, model, images, targets = case(name, **options)
     model.eval()
     with torch.no_grad():
-        return adapter.loss(model, images, targets)["classification"].item()
+        return adapter.loss(model, images, targets).parts["classification"].item()
 
 
 @pytest.mark.parametrize("name", ["retinanet_resnet10_fpn", "fcos_resnet10_fpn"])
@@ -86,7 +86,7 @@ def test_more_negatives_for_each_positive_make_a_larger_loss():
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_batch_without_objects_has_a_finite_loss_that_teaches_the_background_or_nothing(name):
     adapter, model, images, targets = case(name)
-    losses = adapter.loss(model, images[:2], targets[1:2] * 2)
+    losses = adapter.loss(model, images[:2], targets[1:2] * 2).parts
     total = torch.stack(list(losses.values())).sum()
     total.backward()
     assert torch.isfinite(total)
