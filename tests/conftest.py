@@ -28,10 +28,17 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what drives Chromium last: from its first use Playwright's event loop stays in the thread of the tests, where no
-    other asynchronous code can then run. With two processes, one gets the tests of the whole stack and the other all the rest."""
+    other asynchronous code can then run. Where several processes share the tests, each group stays together in one of them."""
     items.sort(key=lambda item: "playwright" in getattr(item, "fixturenames", ()))
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("stack" if "end_to_end" in item.path.parts else "rest"))
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    """Tests that share one running stack, those that start and kill stacks of their own, and all others: two of them mostly wait."""
+    if item.path.name == "test_never_lost.py" or {"deploy", "faults"} & set(item.path.parts):
+        return "killed stacks"
+    return "one stack" if "end_to_end" in item.path.parts else "no stack"
 
 
 @pytest.fixture
