@@ -36,9 +36,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _group(item: pytest.Item) -> str:
     """Tests that share one running stack, those that start and kill stacks of their own, and all others: two of them mostly wait."""
-    if item.path.name == "test_never_lost.py" or {"deploy", "faults"} & set(item.path.parts):
+    folder = item.path.relative_to(item.config.rootpath).parts[1]
+    if folder in ("deploy", "faults") or item.path.name == "test_never_lost.py":
         return "killed stacks"
-    return "one stack" if "end_to_end" in item.path.parts else "no stack"
+    return "one stack" if folder == "end_to_end" else "no stack"
 
 
 @pytest.fixture
