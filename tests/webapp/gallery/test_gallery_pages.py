@@ -280,7 +280,11 @@ def test_an_evaluation_without_images_says_so(client):
     assert client.get(address(make_job("evaluate", state="running"))).status_code == 404
 
 
-@pytest.mark.parametrize("content", [b"no gzip", b"\x1f\x8b", gzip.compress(b'{"images": [{"id": 1'), gzip.compress(b"[]")])
+@pytest.mark.parametrize(
+    "content",
+    [b"no gzip", b"\x1f\x8b", gzip.compress(b'{"images": [{"id": 1'), gzip.compress(b"[]")],
+    ids=["no gzip", "gzip that ends at once", "half a document", "another document"],
+)
 def test_a_broken_file_is_no_crash(client, content):
     job = make_result().evaluation.job
     give_broken_examples(job, content)

@@ -103,7 +103,11 @@ def raise_timeout(artifact):
     raise TimeoutError("the storage does not answer")
 
 
-@pytest.mark.parametrize("damaged", [b"\x1f\x8b\x08", gzip.compress(b"{}")[:-4], gzip.compress(b"{" + b" " * 99)[:12] + b"\xff" * 30])
+@pytest.mark.parametrize(
+    "damaged",
+    [b"\x1f\x8b\x08", gzip.compress(b"{}")[:-4], gzip.compress(b"{" + b" " * 99)[:12] + b"\xff" * 30],
+    ids=["the beginning", "without its end", "garbled"],
+)
 def test_a_damaged_file_of_curves_is_no_crash(client, damaged):
     row = give_accuracy(make_result(ap=0.42))
     artifact = artifact_put_stream(chunks=[damaged], kind="curves", name="curves.json.gz", max_bytes=99)
