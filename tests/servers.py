@@ -23,7 +23,6 @@ from deploy.local.home import free_port
 from deploy.local.processes import Process
 from deploy.local.servers import PostgresServer, ValkeyServer
 
-
 TROUBLE = ("deadlock detected", "Process ", "PANIC", "No space left", "could not resize", "canceling statement")
 
 
