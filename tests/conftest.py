@@ -28,14 +28,17 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what drives Chromium last: from its first use Playwright's event loop stays in the thread of the tests, where no
-    other asynchronous code can then run. Where several processes share the tests, each group stays together in one of them."""
+    other asynchronous code can then run."""
     items.sort(key=lambda item: "playwright" in getattr(item, "fixturenames", ()))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Where several processes share the tests, keep in one of them what shares a running stack, in another what starts and kills
+    stacks of its own, and in a third all the rest: the first two mostly wait."""
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
 def _group(item: pytest.Item) -> str:
-    """Tests that share one running stack, those that start and kill stacks of their own, and all others: two of them mostly wait."""
     folder = item.path.relative_to(item.config.rootpath).parts[1]
     if folder in ("deploy", "faults") or item.path.name == "test_never_lost.py":
         return "killed stacks"
