@@ -239,9 +239,9 @@ def published_figure(rows: Sequence[PublishedResult]) -> Figure:
     looks = _looks([family_slot(family_of(found[0])) for found in families])
     traces = [_published(found, *look) for found, look in zip(families, looks, strict=True)]
     layout = _layout(x_range, y_range)
-    layout["xaxis"]["title"] = {"text": "published time an image, ms, batch 1 or not told"}
+    layout["xaxis"]["title"] = {"text": "published ms an image"}
     del layout["xaxis2"]
-    layout["yaxis"]["title"] = {"text": "published AP, COCO val2017 × 100"}
+    layout["yaxis"]["title"] = {"text": "published AP × 100"}
     return {"data": traces, "layout": layout}
 
 
