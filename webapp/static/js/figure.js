@@ -37,7 +37,7 @@ function frame() {
 
 function fitted(figure, narrow) {
   if (!narrow) return figure;
-  const layout = { ...figure.layout, annotations: [], margin: { l: 44, r: 10, t: 48, b: 48 } };
+  const layout = { ...figure.layout, annotations: [], margin: { l: 52, r: 10, t: 48, b: 48 } };
   if (layout.legend) layout.legend = { ...layout.legend, y: -0.3, font: { size: 11 } };
   return { data: figure.data, layout };
 }
