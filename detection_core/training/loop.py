@@ -20,6 +20,9 @@ from detection_core.schemas.results import CocoMetrics
 from detection_core.training.batches import Batch
 from detection_core.training.ema import WeightAverage
 
+# The first step is slow (caches are empty, the machine may be busy): what is reserved after it must not end the training at once.
+MOST_RESERVED = 0.5
+
 
 class TrainingDiverged(InvalidInput):
     """The loss is no number any more; the message names the step and what to change."""
@@ -40,7 +43,8 @@ class Run:
 
     `epoch` and `step_in_epoch` name the next step; `step` counts those done. `epoch_sums` adds up the losses of the current epoch.
     `carried_s` and `carried_images` are those of earlier attempts, `paused_s` is the time in which this attempt did not train,
-    `reserve_s` what must remain of the time limit for the last evaluation. `validated` holds the last numbers on val and their step.
+    `reserve_s` what must remain of the time limit for the last evaluation, of which at most half the limit is kept. `validated` holds
+    the last numbers on val and their step.
     """
 
     adapter: DetectorAdapter
@@ -80,7 +84,8 @@ class Run:
         by_steps = self.step / (self.recipe.epochs * self.steps_per_epoch)
         if self.recipe.max_minutes is None:
             return min(by_steps, 1.0)
-        limit = max(self.recipe.max_minutes * 60 - self.reserve_s, 1e-9)
+        limit_s = self.recipe.max_minutes * 60
+        limit = limit_s - min(self.reserve_s, MOST_RESERVED * limit_s)
         return min(max(by_steps, self.elapsed_s / limit), 1.0)
 
     @property

@@ -77,6 +77,16 @@ def test_training_ends_within_an_epoch_when_the_time_is_up_and_keeps_the_reserve
     assert watch.lrs[-1] < 0.2 * max(watch.lrs)
 
 
+def test_a_reserve_larger_than_the_limit_leaves_half_of_the_time_for_training(squares, monkeypatch):
+    run, batches, _ = start(small_recipe(epochs=1000, max_minutes=1), squares)
+    clock = Clock(tick=1.5)
+    monkeypatch.setattr(loop.time, "monotonic", clock.monotonic)
+    run.started, run.reserve_s = clock.monotonic(), 500.0  # as after a first step on a busy machine
+    run_training(run, batches.epoch, [])
+    assert 30 <= clock.now <= 40
+    assert run.step > 3
+
+
 def test_time_of_earlier_attempts_counts(squares, monkeypatch):
     run, batches, _ = start(small_recipe(epochs=1000, max_minutes=1), squares)
     run.carried_s = 61.0
