@@ -13,8 +13,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from detection_core.catalogue.specs import Neck
 from detection_core.operations.console import ConsoleEvents, listing, short, table
 from detection_core.operations.context import JobContext, Stopped, default_cache
 from detection_core.operations.process import hold_lifeline, stdout_on_stderr, stop_on_signals
@@ -102,7 +103,7 @@ def fit_anchors(args: argparse.Namespace) -> Answer:
     """Propose anchors for a data set."""
     from detection_core.operations.assignment import anchors_for
 
-    proposal = anchors_for(args.model, _boxes(args), input_size=args.input_size, seed=args.seed)
+    proposal = anchors_for(args.model, _boxes(args), input_size=args.input_size, neck=args.neck, seed=args.seed)
     options = proposal.options.given()
     shown = {f"{when} {name}": value for when in ("before", "after") for name, value in getattr(proposal, when).to_dict().items()}
     return {**proposal.to_dict(), "options": options}, listing(shown) + "\n\n" + json.dumps({"model_options": options})
@@ -445,6 +446,7 @@ def _add_assignment(parser: argparse.ArgumentParser) -> None:
 
 def _add_fit_anchors(parser: argparse.ArgumentParser) -> None:
     _add_assigned(parser)
+    parser.add_argument("--neck", choices=get_args(Neck), help="under which the anchors are to stand (default: the detector's own)")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
 
 

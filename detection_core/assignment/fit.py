@@ -12,7 +12,7 @@ from detection_core.assignment.layouts import LEAST_SIDE, AnchorOptions, AnchorR
 from detection_core.assignment.matching import best_iou
 from detection_core.assignment.report import COMMON_IOU
 from detection_core.assignment.truth import Truth, sample_images
-from detection_core.catalogue.specs import Detector
+from detection_core.catalogue.specs import Detector, Neck
 from detection_core.schemas.base import InvalidInput, Schema
 
 MOST_OBJECTS = 3000  # that groups are formed of; more do not move a median
@@ -65,7 +65,9 @@ class _Shape:
     ratios: np.ndarray
 
 
-def fit_anchors(detector: Detector, truth: Truth, *, height: int, width: int, split: str = "train", seed: int = 0) -> AnchorProposal:
+def fit_anchors(
+    detector: Detector, truth: Truth, *, height: int, width: int, split: str = "train", neck: Neck | None = None, seed: int = 0
+) -> AnchorProposal:
     """Propose sizes for each level and ratios, as many as the detector has now.
 
     Objects go to the anchor with which they overlap most when both have one centre; each size becomes the median size of its objects and
@@ -79,18 +81,19 @@ def fit_anchors(detector: Detector, truth: Truth, *, height: int, width: int, sp
         height: of the network input, pixels.
         width: of the network input, pixels.
         split: what the objects are of; only told.
+        neck: another than the detector's own, for whose levels anchors are wanted.
         seed: of the draws.
 
     Raises:
-        InvalidInput: the detector has no anchors, or there are no objects.
+        InvalidInput: the detector has no anchors or takes no neck, or there are no objects.
     """
-    rule = rule_of(detector)
+    rule = rule_of(detector, neck)
     if not isinstance(rule, AnchorRule | DefaultBoxRule):
         raise InvalidInput(f"{detector.name} has no anchors to fit; choose a detector that has some, such as RetinaNet")
     if len(truth) == 0:
         raise InvalidInput(f"the {split} split has no boxes to fit anchors to; choose a split that has some")
     part = truth.of_images(sample_images(truth.image, truth.images, limit=MOST_OBJECTS, seed=seed))
-    levels = layout(detector, height=height, width=width)
+    levels = layout(detector, height=height, width=width, options=AnchorOptions(neck=neck))
     cells = np.array([max(width / level.columns, height / level.rows) for level in levels])
     begin, per_level = _own_shape(rule, height=height, width=width)
     spans = (part.boxes[:, 2:] - part.boxes[:, :2]).astype(np.float64)
@@ -98,7 +101,7 @@ def fit_anchors(detector: Detector, truth: Truth, *, height: int, width: int, sp
     lowest = np.repeat(np.maximum(cells * LEAST_OF_CELL, 2 * LEAST_SIDE), per_level)
 
     def quality(shape: _Shape, truth: Truth) -> AnchorQuality:
-        options = _options(shape, per_level)
+        options = _options(shape, per_level, neck)
         return _quality(best_iou(layout(detector, height=height, width=width, options=options), truth))
 
     found = [_apart(_grouped(spans, start, lowest), per_level) for start in _starts(spans, begin, seed)] if len(spans) else []
@@ -110,7 +113,7 @@ def fit_anchors(detector: Detector, truth: Truth, *, height: int, width: int, sp
         input_size=width,
         split=split,
         objects=len(part),
-        options=_options(best, per_level),
+        options=_options(best, per_level, neck),
         before=_quality(best_iou(levels, part)),
         after=quality(best, part),
     )
@@ -125,7 +128,7 @@ def _own_shape(rule: AnchorRule | DefaultBoxRule, *, height: int, width: int) ->
     sizes = np.stack([scales[:-1], np.sqrt(scales[:-1] * scales[1:])], axis=1).ravel()
     # Level 0 tells how many; a coarse level of SSD300 has more of them, which few data sets need.
     ratios = 1 + len(rule.ratios[0])
-    return _Shape(sizes, np.array([1.0, 2.0] if ratios == 2 else [0.5, 1.0, 2.0])), SSD_SIZES
+    return _Shape(sizes, np.array([1.0, 2.0] if ratios == 2 else [0.5, 1.0, 2.0])), len(sizes) if rule.together else SSD_SIZES
 
 
 def _starts(spans: np.ndarray, begin: _Shape, seed: int) -> list[_Shape]:
@@ -189,11 +192,11 @@ def _medians(logs: np.ndarray, group: np.ndarray, before: np.ndarray) -> np.ndar
     return np.array([np.exp(np.median(logs[group == place])) if (group == place).any() else value for place, value in enumerate(before)])
 
 
-def _options(shape: _Shape, per_level: int) -> AnchorOptions:
+def _options(shape: _Shape, per_level: int, neck: Neck | None) -> AnchorOptions:
     sizes: Sequence[Sequence[float]] = np.round(shape.sizes, 1).reshape(-1, per_level).tolist()
     ratios = tuple(sorted(np.round(shape.ratios, 2).tolist()))
     levels: PerLevel = tuple(tuple(sorted(level)) for level in sizes)
-    return AnchorOptions(anchor_sizes=levels, aspect_ratios=(ratios,) * len(levels))
+    return AnchorOptions(anchor_sizes=levels, aspect_ratios=(ratios,) * len(levels), neck=neck)
 
 
 def _quality(best: np.ndarray) -> AnchorQuality:

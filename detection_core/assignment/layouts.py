@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from detection_core.catalogue.specs import Detector
+from detection_core.catalogue.specs import Detector, Neck
 from detection_core.schemas.base import InvalidInput, Schema
 
 # One inner tuple for each level, the finest first.
@@ -28,18 +28,26 @@ SHARED_HEAD = ("faster_rcnn", "retinanet")
 
 
 class AnchorOptions(Schema):
-    """The anchors of a recipe: `anchor_sizes` in pixels of the network input (the square root of an anchor's area) and
-    `aspect_ratios` (height / width), for each level of the network, finest first. A place has every size in every ratio.
+    """What of a recipe decides where anchors or points lie.
+
+    `anchor_sizes` in pixels of the network input (the square root of an anchor's area) and `aspect_ratios` (height / width), for each level
+    of the network, finest first: a place has every size in every ratio. `neck`, which decides what levels there are.
 
     What is None stays as the detector has it.
     """
 
     anchor_sizes: Annotated[tuple[tuple[float, ...], ...], Field(min_length=1, max_length=8)] | None = None
     aspect_ratios: Annotated[tuple[tuple[float, ...], ...], Field(min_length=1, max_length=8)] | None = None
+    neck: Neck | None = None
 
-    def given(self) -> dict[str, list[list[float]]]:
+    @property
+    def has_anchors(self) -> bool:
+        """Say whether other anchors than the detector's own are given."""
+        return self.anchor_sizes is not None or self.aspect_ratios is not None
+
+    def given(self) -> dict[str, Any]:
         """Return what is not None, as a recipe's `model_options` and a manifest's `options` hold it."""
-        return {name: [list(level) for level in value] for name, value in self if value is not None}
+        return {name: value if isinstance(value, str) else [list(level) for level in value] for name, value in self if value is not None}
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,8 @@ class DefaultBoxRule:
     """SSD's default boxes around the middle of each cell (Liu et al. 2016, section 2.2), `scales` relative to the input.
 
     Level k has a square of scale k, a square of the geometric mean of scales k and k + 1, and scale k in each of `ratios` and its
-    inverse. `steps`, where told, are the cells' sides in pixels at an input of `steps_side`.
+    inverse. `steps`, where told, are the cells' sides in pixels at an input of `steps_side`. `together`: the boxes of all levels stand
+    around the cells of one.
     """
 
     cells: Cells
@@ -64,6 +73,7 @@ class DefaultBoxRule:
     ratios: PerLevel
     steps: tuple[int, ...] | None = None
     steps_side: int = 0
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,6 +200,16 @@ RULES: dict[tuple[str, str], Rule] = {
     ("fcos", "resnet50_fpn"): PointRule(_FROM_P3, (8.0, 16.0, 32.0, 64.0, 128.0)),
     ("fastestdet", ""): PointRule(_pyramid(4), (16.0,), surrounding=True),
 }
+# The networks whose neck a recipe can change -> the one they have, and that RULES describes; every other has the same levels but `single`.
+OWN_NECKS: dict[tuple[str, str], Neck] = {
+    ("retinanet", "resnet10_fpn"): "fpn",
+    ("retinanet", "resnet18_fpn"): "fpn",
+    ("fcos", "resnet10_fpn"): "fpn",
+    ("fcos", "resnet18_fpn"): "fpn",
+    ("ssd", "resnet10"): "multi",
+    ("ssd", "resnet18"): "multi",
+}
+SINGLE_LEVEL = 4  # of the neck `single`: a stride of 2**4 pixels
 
 
 def has_layout(detector: Detector) -> bool:
@@ -202,12 +222,36 @@ def variant_of(detector: Detector) -> str:
     return str(detector.options.get("variant", ""))
 
 
-def rule_of(detector: Detector) -> Rule:
-    """Return where a detector's boxes lie; raises InvalidInput for one whose family is not described here."""
+def rule_of(detector: Detector, neck: Neck | None = None) -> Rule:
+    """Return where a detector's boxes lie under a neck, None being its own.
+
+    Raises:
+        InvalidInput: the family is not described here, or the detector's neck cannot be changed.
+    """
     if not has_layout(detector):
         known = ", ".join(sorted({family for family, _ in RULES}))
         raise InvalidInput(f"no assignment is known for {detector.name}; choose a detector of one of the families {known}")
-    return RULES[detector.family, variant_of(detector)]
+    return rule_under(detector.name, detector.family, variant_of(detector), neck)
+
+
+def rule_under(name: str, family: str, variant: str, neck: Neck | None) -> Rule:
+    """Return where the boxes of a network of RULES lie under a neck, None being its own; raises InvalidInput where it has but its own."""
+    rule = RULES[family, variant]
+    if neck is None:
+        return rule
+    if (family, variant) not in OWN_NECKS:
+        raise InvalidInput(f"{name} takes no option 'neck'; leave it out or use a compact RetinaNet, FCOS or SSD")
+    return on_one_level(rule) if neck == "single" else rule
+
+
+def on_one_level(rule: Rule) -> Rule:
+    """Put the boxes of all levels around the cells of one; of points one level takes objects of all sizes."""
+    cells = _pyramid(SINGLE_LEVEL)
+    if isinstance(rule, PointRule):
+        return replace(rule, cells=cells, sides=(float(2**SINGLE_LEVEL),))
+    if isinstance(rule, AnchorRule):
+        return replace(rule, cells=cells, sizes=(tuple(size for level in rule.sizes for size in level),), ratios=rule.ratios[:1])
+    return replace(rule, cells=cells, together=True)
 
 
 def layout(detector: Detector, *, height: int, width: int, options: AnchorOptions | None = None) -> tuple[Level, ...]:
@@ -217,17 +261,17 @@ def layout(detector: Detector, *, height: int, width: int, options: AnchorOption
         detector: a catalogue entry.
         height: of the network input, pixels.
         width: of the network input, pixels.
-        options: other anchors than the detector's own.
+        options: other anchors or another neck than the detector's own.
 
     Raises:
-        InvalidInput: an unknown family, an input too small for the network, or anchors that do not fit it.
+        InvalidInput: an unknown family, an input too small for the network, or anchors or a neck that do not fit it.
     """
-    rule = rule_of(detector)
+    options = options or AnchorOptions()
+    rule = rule_of(detector, options.neck)
     rows, columns = rule.cells(height), rule.cells(width)
     if min(rows + columns) < 1:
         raise InvalidInput(f"{detector.name} has no cell left at an input of {width}x{height} px; raise 'input_size' or leave it out")
-    options = options or AnchorOptions()
-    check_anchors(detector.name, detector.family, variant_of(detector), options.anchor_sizes, options.aspect_ratios)
+    check_anchors(detector.name, detector.family, variant_of(detector), options)
     if isinstance(rule, PointRule):
         shapes = [np.array([[side, side]], dtype=np.float32) for side in rule.sides]
         return _at_corners(shapes, rows, columns, height=height, width=width)
@@ -239,15 +283,16 @@ def layout(detector: Detector, *, height: int, width: int, options: AnchorOption
     return _at_middles(rule, shapes, rows, columns, height=height, width=width)
 
 
-def check_anchors(name: str, family: str, variant: str, sizes: PerLevel | None, ratios: PerLevel | None) -> None:
-    """Refuse anchors that a network cannot have; both None is always right.
+def check_anchors(name: str, family: str, variant: str, options: AnchorOptions) -> None:
+    """Refuse anchors that a network cannot have, or not under this neck; none at all are always right.
 
     Raises:
         InvalidInput: one sentence that names the option and the remedy.
     """
-    if sizes is None and ratios is None:
+    rule = rule_under(name, family, variant, options.neck)
+    sizes, ratios = options.anchor_sizes, options.aspect_ratios
+    if not options.has_anchors:
         return
-    rule = RULES[family, variant]
     if isinstance(rule, PointRule):
         raise InvalidInput(f"{name} has no anchors; leave out anchor_sizes and aspect_ratios")
     _check_levels(name, len(rule.cells(1024)), sizes, ratios)
@@ -268,7 +313,8 @@ def check_anchors(name: str, family: str, variant: str, sizes: PerLevel | None, 
 def _check_levels(name: str, levels: int, sizes: PerLevel | None, ratios: PerLevel | None) -> None:
     for option, value in (("anchor_sizes", sizes), ("aspect_ratios", ratios)):
         if value is not None and len(value) != levels:
-            raise InvalidInput(f"{name} has {levels} levels and {option} has {len(value)}; give one list for each level, the finest first")
+            has = f"{levels} level{'s' if levels > 1 else ''}"
+            raise InvalidInput(f"{name} has {has} and {option} has {len(value)}; give one list for each level, the finest first")
         if value is not None and not all(value):
             raise InvalidInput(f"{option} of {name} has an empty list; give every level at least one number")
 
@@ -303,6 +349,7 @@ def default_box_shapes(rule: DefaultBoxRule, *, height: int, width: int, options
         ]
     else:
         pairs = [_published_pairs(rule, level) for level in range(len(rule.ratios))]
+        pairs = [[pair for level in pairs for pair in level]] if rule.together else pairs
     return [np.minimum(np.asarray(level, dtype=np.float32), np.float32(1)) for level in pairs]
 
 

@@ -137,7 +137,7 @@ def assignment_report(
         height: of the network input, pixels.
         width: of the network input, pixels.
         split: what the objects are of; only told.
-        options: other anchors than the detector's own.
+        options: other anchors or another neck than the detector's own.
         all_images: how many images there are if `truth` is a sample.
         all_objects: how many objects there are if `truth` is a sample.
 
@@ -171,10 +171,12 @@ def assignment_report(
 
 def own_anchors(detector: Detector, options: AnchorOptions | None) -> AnchorOptions:
     """Return the anchors in force, as far as sizes in ratios can tell them: SSD's own default boxes cannot be told so."""
-    rule, options = rule_of(detector), options or AnchorOptions()
+    options = options or AnchorOptions()
+    rule = rule_of(detector, options.neck)
     if not isinstance(rule, AnchorRule):
         return options
-    return AnchorOptions(anchor_sizes=options.anchor_sizes or rule.sizes, aspect_ratios=options.aspect_ratios or rule.ratios)
+    sizes, ratios = options.anchor_sizes or rule.sizes, options.aspect_ratios or rule.ratios
+    return AnchorOptions(anchor_sizes=sizes, aspect_ratios=ratios, neck=options.neck)
 
 
 def _counts(found: Assignment, chosen: np.ndarray, own_iou: float | None) -> ObjectCounts:

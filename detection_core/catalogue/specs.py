@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Stages = Literal["one", "two", "set"]
+# How the scales of a trunk reach the heads: one map, each scale alone, a top-down pyramid, a pyramid with a path back up.
+Neck = Literal["single", "multi", "fpn", "pan"]
 
 
 @dataclass(frozen=True)

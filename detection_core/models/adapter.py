@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from detection_core.assignment.layouts import RULES, AnchorOptions, AnchorRule, PerLevel, check_anchors
+from detection_core.assignment.layouts import AnchorOptions, AnchorRule, PerLevel, check_anchors, rule_under
+from detection_core.catalogue.specs import Neck
 from detection_core.nn.balance import Balance
 from detection_core.nn.postprocess import Detections, Limits
 from detection_core.schemas.base import InvalidInput
@@ -57,7 +58,7 @@ class DetectorAdapter(Protocol):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Everything else that is needed to build the same network again; settings of the loss stand in the recipe alone."""
+        """Everything else that is needed to build and to read the same network again; what else the loss is told is the recipe's."""
 
     def build(self) -> nn.Module:
         """Build the network with random weights drawn from torch's generator."""
@@ -117,17 +118,23 @@ class HasAnchors(Protocol):
         """Height / width for each level; None takes the variant's."""
 
 
-def checked_anchors(adapter: HasAnchors, family: str) -> dict[str, Any]:
-    """Return the anchors that were given, as a manifest holds them; raises InvalidInput where the network cannot have them."""
-    check_anchors(adapter.name, family, adapter.variant, adapter.anchor_sizes, adapter.aspect_ratios)
-    return dict(AnchorOptions(anchor_sizes=adapter.anchor_sizes, aspect_ratios=adapter.aspect_ratios).given())
+def checked_anchors(adapter: HasAnchors, family: str, neck: Neck | None = None) -> dict[str, Any]:
+    """Return the anchors and the neck that were given, as a manifest holds them; raises InvalidInput where the network cannot have them."""
+    options = AnchorOptions(anchor_sizes=adapter.anchor_sizes, aspect_ratios=adapter.aspect_ratios, neck=neck)
+    check_anchors(adapter.name, family, adapter.variant, options)
+    return options.given()
 
 
-def anchor_generator(family: str, variant: str, sizes: PerLevel | None, ratios: PerLevel | None) -> AnchorGenerator:
+def anchor_generator(adapter: HasAnchors, family: str, neck: Neck | None = None) -> AnchorGenerator:
     """Return torchvision's generator of the anchors of a variant, or of those given."""
-    rule = RULES[family, variant]
+    rule = rule_under(adapter.name, family, adapter.variant, neck)
     assert isinstance(rule, AnchorRule)
-    return AnchorGenerator(sizes or rule.sizes, ratios or rule.ratios)
+    return AnchorGenerator(adapter.anchor_sizes or rule.sizes, adapter.aspect_ratios or rule.ratios)
+
+
+def objects_of(given: Tensor, targets: Sequence[Target]) -> Tensor:
+    """Return the boxes [positives, 4] that the positives of a batch are trained on, in the order of `given` [images, places]."""
+    return torch.cat([target["boxes"][one[one >= 0]] for one, target in zip(given, targets, strict=True)])
 
 
 def as_image_list(images: Tensor) -> ImageList:

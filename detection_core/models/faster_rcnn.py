@@ -33,7 +33,7 @@ from detection_core.models.adapter import (
     refuse_compact_options,
     split_decay,
 )
-from detection_core.nn.backbones import resnet_fpn
+from detection_core.nn.necks import NeckedResNet
 from detection_core.nn.postprocess import Detections, Limits, take_detections
 from detection_core.schemas.manifest import InputPolicy
 
@@ -165,7 +165,7 @@ class FasterRcnnAdapter:
         return model
 
     def _build_compact(self, outputs: int) -> FasterRCNN:
-        backbone = resnet_fpn(self.variant.removesuffix("_fpn"))
+        backbone = NeckedResNet(self.variant.removesuffix("_fpn"), "fpn", further=[nn.MaxPool2d(1, stride=2)])
         # Levels change at 64 px instead of 224 (FPN, section 4.2), since inputs are a quarter as large.
         pool = MultiScaleRoIAlign(["0", "1", "2"], output_size=7, sampling_ratio=2, canonical_scale=64)
         features, width = backbone.out_channels * 7 * 7, 256
@@ -184,7 +184,7 @@ class FasterRcnnAdapter:
         )
 
     def _generator(self) -> AnchorGenerator:
-        return anchor_generator("faster_rcnn", self.variant, self.anchor_sizes, self.aspect_ratios)
+        return anchor_generator(self, "faster_rcnn")
 
     def _select(self, boxes: Tensor, scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """Rank the pairs of proposal and class of one image, run NMS within each class, keep the best.

@@ -15,16 +15,18 @@ from torch.nn import functional
 from torchvision.ops import box_iou, complete_box_iou_loss
 
 from detection_core.models.adapter import Loss, RawOutputs, Target, split_decay
+from detection_core.nn.assigners import BACKGROUND
+from detection_core.nn.balance import balance_of
+from detection_core.nn.classification import Classification, classification_loss
+from detection_core.nn.losses import normalised, prior_bias
 from detection_core.nn.postprocess import Decode, Detections, Limits, select_batch
+from detection_core.nn.shufflenet import STAGE_CHANNELS, ShuffleNet, conv
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.manifest import InputPolicy
 
 STRIDE = 16
 # The coarsest stage has stride 32 and is laid over the grid of stride 16 twice as large.
 SIDE_MULTIPLE = 32
-STAGE_CHANNELS = (48, 96, 192)
-STAGE_BLOCKS = (4, 8, 4)
-STEM_CHANNELS = 24
 # Score of a class at a cell: objectness ** 0.6 * class ** 0.4, as in the project's ONNX example.
 OBJECTNESS_POWER, CLASS_POWER = 0.6, 0.4
 # Weights of the parts of the loss, and of background in the objectness, as in the project's training.
@@ -55,11 +57,14 @@ class FastestDetAdapter:
     Raw output: `predictions` [N, 5 + classes, H / 16, W / 16], as in the project's own ONNX file: objectness 0..1, the box as four free
     numbers tx, ty, tw, th, the classes as probabilities that sum to 1. The centre of the box of a cell is
     (column + tanh(tx), row + tanh(ty)) in cells, its size (sigmoid(tw), sigmoid(th)) in parts of the input.
+
+    `classification` takes the place of the project's own loss of the objectness, the one score in which object and background meet.
     """
 
     name: str
     classes: tuple[str, ...]
     input: InputPolicy
+    classification: Classification | None = None
 
     output_names: ClassVar[tuple[str, ...]] = ("predictions",)
     nms_in_graph: ClassVar[bool] = False
@@ -75,7 +80,11 @@ class FastestDetAdapter:
         return {}
 
     def build(self) -> FastestDet:
-        return FastestDet(len(self.classes))
+        model = FastestDet(len(self.classes))
+        if self.classification is not None:
+            *_, bias = model.head.objectness.parameters()  # of the last norm
+            nn.init.constant_(bias, prior_bias())
+        return model
 
     def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> Loss:
         logits, boxes, class_logits = model(images)  # [N, 1, h, w], [N, 4, h, w], [N, C, h, w]
@@ -88,14 +97,24 @@ class FastestDetAdapter:
         found = decoded.flatten(1, 2)[image, cells]  # [positives, 4]
         overlap = box_iou(found.detach(), wanted).diagonal() if len(cells) else found.new_zeros(0)
         positives = max(len(cells), 1)
+        given = torch.full_like(logits.flatten(1), BACKGROUND, dtype=torch.int64)  # [N, cells]
+        given[image, cells] = torch.cat([objects for _, objects in assigned])
+        if self.classification is None:
+            scores = objectness_loss(logits.flatten(1).sigmoid(), image, cells, overlap)
+            objectness = OBJECTNESS_WEIGHT * scores.mean()
+        else:
+            reached = torch.zeros_like(given, dtype=overlap.dtype)
+            reached[image, cells] = overlap
+            scores = chosen_loss(self.classification, logits.flatten(1), given, reached)
+            objectness = normalised(scores, given >= 0)
         parts = {
             "box": BOX_WEIGHT * complete_box_iou_loss(found, wanted, reduction="sum") / positives,
-            "objectness": OBJECTNESS_WEIGHT * objectness_loss(logits.flatten(1).sigmoid(), image, cells, overlap),
+            "objectness": objectness,
             "class": CLASS_WEIGHT
             * functional.cross_entropy(class_logits.flatten(2).transpose(1, 2)[image, cells], labels, reduction="sum")
             / positives,
         }
-        return Loss(parts)
+        return Loss(parts, balance_of(scores, given, [given.shape[1]]))
 
     def forward(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
         logits, boxes, class_logits = model(images)
@@ -162,9 +181,9 @@ def assign(decoded: Tensor, boxes: Tensor, *, stride: int) -> tuple[Tensor, Tens
 
 
 def objectness_loss(objectness: Tensor, image: Tensor, cells: Tensor, overlap: Tensor) -> Tensor:
-    """Compare the objectness of all cells with the overlap that their boxes reach, 0 for background, by smooth L1.
+    """Compare the objectness of each cell with the overlap that its box reaches, 0 for background, by smooth L1; [N, cells].
 
-    In each image the positives count together as a quarter and the cells as three quarters, however many positives there are.
+    In the mean of each image the positives count together as a quarter and the cells as three quarters, however many positives there are.
 
     Args:
         objectness: [N, cells], 0..1.
@@ -177,7 +196,20 @@ def objectness_loss(objectness: Tensor, image: Tensor, cells: Tensor, overlap: T
     weight = torch.full_like(objectness, BACKGROUND_SHARE)
     positives = torch.bincount(image, minlength=len(objectness)).clamp(min=1)
     weight[image, cells] = (1 - BACKGROUND_SHARE) * objectness.shape[1] / positives[image]
-    return (per_cell * weight).mean()
+    return per_cell * weight
+
+
+def chosen_loss(settings: Classification, logits: Tensor, given: Tensor, overlap: Tensor) -> Tensor:
+    """Return a recipe's loss of the objectness of each cell, [N, cells, 1]; "object" is its one class.
+
+    Args:
+        settings: which loss, with which numbers.
+        logits: [N, cells], of the objectness.
+        given: int64 [N, cells], as the assigners answer.
+        overlap: [N, cells], IoU of the positives' boxes with their objects, 0 elsewhere.
+    """
+    wanted = overlap if settings.learns_quality else (given >= 0).to(overlap)
+    return classification_loss(settings, logits[..., None], wanted[..., None], given)
 
 
 def from_upstream(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -209,63 +241,17 @@ class FastestDet(nn.Module):
         return self.head(self.neck(torch.cat([fine, middle, coarse], dim=1)))
 
 
-class ShuffleNet(nn.Module):
-    """ShuffleNetV2 (Ma et al. 2018) with narrow stages: features of strides 8, 16 and 32."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(*_conv(3, STEM_CHANNELS, 3, stride=2, relu=True))
-        widths = (STEM_CHANNELS, *STAGE_CHANNELS[:-1])
-        self.stages = nn.ModuleList(
-            nn.Sequential(ShuffleDown(width, out), *(ShuffleBlock(out) for _ in range(blocks - 1)))
-            for width, out, blocks in zip(widths, STAGE_CHANNELS, STAGE_BLOCKS, strict=True)
-        )
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = functional.max_pool2d(self.stem(x), 3, stride=2, padding=1)
-        scales = []
-        for stage in self.stages:
-            x = stage(x)
-            scales.append(x)
-        return scales
-
-
-class ShuffleBlock(nn.Module):
-    """A unit of stride 1 (Ma et al. 2018, figure 3c): every second channel passes untouched, the others go through the branch."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.branch_main = _branch(channels // 2, channels // 2, channels // 2, stride=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x[:, 0::2], self.branch_main(x[:, 1::2])], dim=1)
-
-
-class ShuffleDown(nn.Module):
-    """A unit of stride 2 (Ma et al. 2018, figure 3d): both branches see all channels."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.branch_main = _branch(in_channels, out_channels // 2, out_channels - in_channels, stride=2)
-        self.branch_proj = nn.Sequential(
-            *_conv(in_channels, in_channels, 3, stride=2, depthwise=True), *_conv(in_channels, in_channels, 1, relu=True)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.branch_proj(x), self.branch_main(x)], dim=1)
-
-
 class Neck(nn.Module):
     """One, two and three depthwise 5x5 convolutions side by side over the three scales, with a shortcut around them."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
-        self.reduce = nn.Sequential(*_conv(in_channels, channels, 1, relu=True))
+        self.reduce = nn.Sequential(*conv(in_channels, channels, 1, relu=True))
         self.branches = nn.ModuleList(
-            nn.Sequential(*(part for _ in range(depth) for part in _conv(channels, channels, 5, depthwise=True, relu=True)))
+            nn.Sequential(*(part for _ in range(depth) for part in conv(channels, channels, 5, depthwise=True, relu=True)))
             for depth in (1, 2, 3)
         )
-        self.merge = nn.Sequential(*_conv(3 * channels, channels, 1))
+        self.merge = nn.Sequential(*conv(3 * channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.reduce(x)
@@ -277,31 +263,12 @@ class Head(nn.Module):
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*_conv(channels, channels, 1, relu=True))
+        self.stem = nn.Sequential(*conv(channels, channels, 1, relu=True))
         self.objectness, self.box, self.classes = (
-            nn.Sequential(*_conv(channels, channels, 5, depthwise=True, relu=True), *_conv(channels, outputs, 1))
+            nn.Sequential(*conv(channels, channels, 5, depthwise=True, relu=True), *conv(channels, outputs, 1))
             for outputs in (1, 4, num_classes)
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = self.stem(x)
         return self.objectness(x), self.box(x), self.classes(x)
-
-
-def _branch(in_channels: int, middle: int, out_channels: int, *, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        *_conv(in_channels, middle, 1, relu=True),
-        *_conv(middle, middle, 3, stride=stride, depthwise=True),
-        *_conv(middle, out_channels, 1, relu=True),
-    )
-
-
-def _conv(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, depthwise: bool = False, relu: bool = False
-) -> list[nn.Module]:
-    """A convolution without bias that keeps the variance (He et al. 2015), its norm, and with `relu` the rectifier."""
-    groups = in_channels if depthwise else 1
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu" if relu else "linear")
-    norm = nn.BatchNorm2d(out_channels)
-    return [conv, norm, nn.ReLU(inplace=True)] if relu else [conv, norm]

@@ -16,12 +16,23 @@ from torchvision.models.detection._utils import BoxLinearCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
 
-from detection_core.assignment.layouts import RULES, PointRule
-from detection_core.models.adapter import Loss, RawOutputs, Target, feature_shapes, fixed_anchors, refuse_compact_options, split_decay
+from detection_core.assignment.layouts import OWN_NECKS, PointRule, rule_under
+from detection_core.catalogue.specs import Neck
+from detection_core.models.adapter import (
+    Loss,
+    RawOutputs,
+    Target,
+    feature_shapes,
+    fixed_anchors,
+    objects_of,
+    refuse_compact_options,
+    split_decay,
+)
 from detection_core.nn.assigners import match_points
-from detection_core.nn.backbones import resnet_fpn
 from detection_core.nn.balance import balance_of
-from detection_core.nn.losses import box_loss, centreness_of, focal_loss, normalised, one_hot
+from detection_core.nn.classification import FOCAL, Classification, class_targets, classification_loss
+from detection_core.nn.losses import box_loss, centreness_of, normalised, paired_iou
+from detection_core.nn.necks import NeckedResNet
 from detection_core.nn.postprocess import Decode, Detections, Limits, select_batch
 from detection_core.schemas.manifest import InputPolicy
 
@@ -38,7 +49,8 @@ class FcosAdapter:
     Raw outputs: `cls_logits` [N, places, classes], `bbox_regression` [N, places, 4] (left, top, right, bottom in strides),
     `bbox_ctrness` [N, places, 1] logits.
 
-    `focal_alpha` and `focal_gamma` are those of the focal loss (section 3.1); gamma 0 is cross-entropy weighted by alpha.
+    `classification` is the loss of the scores, focal where none is told (section 3.1); the centre-ness is there beside each. `neck` takes
+    the place of a compact variant's pyramid; the one level of `single` takes objects of all sizes.
     """
 
     name: str
@@ -46,19 +58,19 @@ class FcosAdapter:
     input: InputPolicy
     variant: Literal["resnet10_fpn", "resnet18_fpn", "resnet50_fpn"]
     head_convs: Annotated[int, Field(ge=1, le=8)] | None = None
-    focal_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    focal_gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
+    classification: Classification = FOCAL
+    neck: Neck | None = None
 
     output_names: ClassVar[tuple[str, ...]] = ("cls_logits", "bbox_regression", "bbox_ctrness")
     nms_in_graph: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self._published:
-            refuse_compact_options(self.name, head_convs=self.head_convs)
+            refuse_compact_options(self.name, head_convs=self.head_convs, neck=self.neck)
 
     @property
     def options(self) -> dict[str, Any]:
-        return {"variant": self.variant} | ({} if self._published else {"head_convs": self._head_convs})
+        return {"variant": self.variant} | ({} if self._published else {"head_convs": self._head_convs, "neck": self._neck})
 
     @property
     def _published(self) -> bool:
@@ -68,10 +80,14 @@ class FcosAdapter:
     def _head_convs(self) -> int:
         return self.head_convs or COMPACT_HEAD_CONVS
 
+    @property
+    def _neck(self) -> Neck:
+        return self.neck or OWN_NECKS["fcos", self.variant]
+
     def build(self) -> FCOS:
         if self._published:
             return fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=len(self.classes))
-        backbone = resnet_fpn(self.variant.removesuffix("_fpn"))
+        backbone = NeckedResNet(self.variant.removesuffix("_fpn"), self._neck, further=[nn.MaxPool2d(1, stride=2)])
         head = FCOSHead(backbone.out_channels, 1, len(self.classes), num_convs=self._head_convs)
         return FCOS(backbone, len(self.classes), anchor_generator=self._points(), head=head)
 
@@ -79,26 +95,28 @@ class FcosAdapter:
         logits, regression, centreness = self.forward(model, images)
         anchors = self._anchors.to(images.device)
         given = torch.stack([self.assign(anchors, target["boxes"]) for target in targets])
-        wanted = torch.stack([one_hot(one, target["labels"], len(self.classes)) for one, target in zip(given, targets, strict=True)])
-        positive = given >= 0
-        objects = torch.cat([target["boxes"][one[one >= 0]] for one, target in zip(given, targets, strict=True)])
+        positive, objects = given >= 0, objects_of(given, targets)
         chosen = anchors.expand(len(targets), -1, -1)[positive]
-        focal = focal_loss(logits, wanted, alpha=self.focal_alpha, gamma=self.focal_gamma)
-        boxes = box_loss(CODER.decode(regression[positive], chosen), objects, kind="giou")
+        found = CODER.decode(regression[positive], chosen)
+        quality = paired_iou(found.detach(), objects) if self.classification.learns_quality else None
+        wanted = class_targets(given, [target["labels"] for target in targets], len(self.classes), quality)
+        scores = classification_loss(self.classification, logits, wanted, given)
+        boxes = box_loss(found, objects, kind="giou")
         central = functional.binary_cross_entropy_with_logits(
             centreness.squeeze(2)[positive], centreness_of(CODER.encode(chosen, objects)), reduction="none"
         )
         parts = {
-            "classification": normalised(focal, positive),
+            "classification": normalised(scores, positive),
             "bbox_regression": normalised(boxes, positive),
             "bbox_ctrness": normalised(central, positive),
         }
-        return Loss(parts, balance_of(focal, given, self._places_per_level))
+        return Loss(parts, balance_of(scores, given, self._places_per_level))
 
     def assign(self, anchors: Tensor, objects: Tensor) -> Tensor:
         """Return the object that each point is trained on, as `detection_core.nn.assigners` does.
 
-        Each level is there for sides of 4 to 8 of its strides, the first also for shorter, the last also for longer ones.
+        Each level is there for sides of 4 to 8 of its strides, the first also for shorter, the last also for longer ones; one that is
+        both takes all.
         """
         points, sides = (anchors[:, :2] + anchors[:, 2:]) / 2, anchors[:, 2] - anchors[:, 0]
         low, high = 4 * sides, 8 * sides
@@ -130,7 +148,7 @@ class FcosAdapter:
 
     def _points(self) -> AnchorGenerator:
         """One square of the stride's size at each place: its centre is the point of the paper, its side tells the level."""
-        rule = RULES["fcos", self.variant]
+        rule = rule_under(self.name, "fcos", self.variant, self.neck)
         assert isinstance(rule, PointRule)
         return AnchorGenerator(tuple((side,) for side in rule.sides), ((1.0,),) * len(rule.sides))
 

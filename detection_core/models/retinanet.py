@@ -16,7 +16,8 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
 
-from detection_core.assignment.layouts import PerLevel
+from detection_core.assignment.layouts import OWN_NECKS, PerLevel
+from detection_core.catalogue.specs import Neck
 from detection_core.models.adapter import (
     Loss,
     RawOutputs,
@@ -25,13 +26,15 @@ from detection_core.models.adapter import (
     checked_anchors,
     feature_shapes,
     fixed_anchors,
+    objects_of,
     refuse_compact_options,
     split_decay,
 )
-from detection_core.nn.assigners import IGNORED, match_by_iou
-from detection_core.nn.backbones import resnet_fpn
+from detection_core.nn.assigners import match_by_iou
 from detection_core.nn.balance import balance_of
-from detection_core.nn.losses import box_loss, focal_loss, normalised, one_hot
+from detection_core.nn.classification import FOCAL, Classification, class_targets, classification_loss
+from detection_core.nn.losses import box_loss, normalised, paired_iou
+from detection_core.nn.necks import NeckedResNet
 from detection_core.nn.postprocess import Decode, Detections, Limits, select_batch
 from detection_core.schemas.manifest import InputPolicy
 
@@ -46,7 +49,8 @@ class RetinaNetAdapter:
     """RetinaNet in torchvision's published sizes, or compact: ResNet-10 or -18, pyramid P3 to P6, light heads, anchors from 16 px.
 
     `anchor_sizes` (pixels) and `aspect_ratios` (height / width), for each level, take the place of the variant's own (section 4).
-    `focal_alpha` and `focal_gamma` are those of the focal loss (section 3); gamma 0 is cross-entropy weighted by alpha.
+    `classification` is the loss of the scores, focal where none is told (section 3). `neck` takes the place of a compact variant's
+    pyramid; under `single` all anchors stand on one level.
 
     Raw outputs: `cls_logits` [N, anchors, classes], `bbox_regression` [N, anchors, 4] (centre shift and log size).
     """
@@ -58,21 +62,21 @@ class RetinaNetAdapter:
     head_convs: Annotated[int, Field(ge=1, le=4)] | None = None
     anchor_sizes: PerLevel | None = None
     aspect_ratios: PerLevel | None = None
-    focal_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    focal_gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
+    classification: Classification = FOCAL
+    neck: Neck | None = None
 
     output_names: ClassVar[tuple[str, ...]] = ("cls_logits", "bbox_regression")
     nms_in_graph: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self._published:
-            refuse_compact_options(self.name, head_convs=self.head_convs)
-        checked_anchors(self, "retinanet")
+            refuse_compact_options(self.name, head_convs=self.head_convs, neck=self.neck)
+        checked_anchors(self, "retinanet", self.neck)
 
     @property
     def options(self) -> dict[str, Any]:
-        own = {} if self._published else {"head_convs": self._head_convs}
-        return {"variant": self.variant} | own | checked_anchors(self, "retinanet")
+        own = {} if self._published else {"head_convs": self._head_convs, "neck": self._neck}
+        return {"variant": self.variant} | own | checked_anchors(self, "retinanet", self.neck)
 
     @property
     def _published(self) -> bool:
@@ -82,10 +86,15 @@ class RetinaNetAdapter:
     def _head_convs(self) -> int:
         return self.head_convs or COMPACT_HEAD_CONVS
 
+    @property
+    def _neck(self) -> Neck:
+        return self.neck or OWN_NECKS["retinanet", self.variant]
+
     def build(self) -> RetinaNet:
         if self._published:
             return self._build_published()
-        backbone, generator = resnet_fpn(self.variant.removesuffix("_fpn")), self._generator()
+        trunk, generator = self.variant.removesuffix("_fpn"), self._generator()
+        backbone = NeckedResNet(trunk, self._neck, further=[nn.MaxPool2d(1, stride=2)])
         anchors_per_place = generator.num_anchors_per_location()[0]
         head = RetinaNetHead(backbone.out_channels, anchors_per_place, len(self.classes), norm_layer=_group_norm)
         for part in (head.classification_head, head.regression_head):
@@ -93,26 +102,26 @@ class RetinaNetAdapter:
         return RetinaNet(backbone, len(self.classes), anchor_generator=generator, head=head)
 
     def loss(self, model: RetinaNet, images: Tensor, targets: Sequence[Target]) -> Loss:
+        logits, regression = self.forward(model, images)
         anchors = self._anchors.to(images.device)
-        images_of = zip(*self.forward(model, images), targets, strict=True)
-        found = [self._loss_of_image(logits, regression, target, anchors) for logits, regression, target in images_of]
-        focal, given, boxes = (torch.stack(parts) for parts in zip(*found, strict=True))
-        classification = torch.stack([normalised(one, places >= 0) for one, places in zip(focal, given, strict=True)])
-        parts = {"classification": classification.mean(), "bbox_regression": boxes.mean()}
-        return Loss(parts, balance_of(focal, given, self._places_per_level))
+        given = torch.stack([self.assign(anchors, target["boxes"]) for target in targets])
+        positive, objects = given >= 0, objects_of(given, targets)
+        regression, chosen = regression[positive], anchors.expand(len(targets), -1, -1)[positive]
+        quality = None
+        if self.classification.learns_quality:
+            quality = paired_iou(CODER.decode_single(regression.detach(), chosen), objects)
+        wanted = class_targets(given, [target["labels"] for target in targets], len(self.classes), quality)
+        scores = classification_loss(self.classification, logits, wanted, given)
+        boxes = self._box_loss(regression, chosen, objects).split(positive.sum(dim=1).tolist())
+        parts = {
+            name: torch.stack([normalised(one, places) for one, places in zip(loss, positive, strict=True)]).mean()
+            for name, loss in {"classification": scores, "bbox_regression": boxes}.items()
+        }
+        return Loss(parts, balance_of(scores, given, self._places_per_level))
 
     def assign(self, anchors: Tensor, objects: Tensor) -> Tensor:
         """Return the object that each anchor is trained on, as `detection_core.nn.assigners` does (section 4)."""
         return match_by_iou(anchors, objects, above=0.5, below=0.4)
-
-    def _loss_of_image(self, logits: Tensor, regression: Tensor, target: Target, anchors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return of one image the focal loss [anchors, classes], which object each anchor is trained on, and the loss of the boxes."""
-        given = self.assign(anchors, target["boxes"])
-        positive, counted = given >= 0, given != IGNORED
-        wanted = one_hot(given, target["labels"], len(self.classes))
-        focal = focal_loss(logits, wanted, alpha=self.focal_alpha, gamma=self.focal_gamma) * counted[:, None]
-        objects = target["boxes"][given[positive]]
-        return focal, given, normalised(self._box_loss(regression[positive], anchors[positive], objects), positive)
 
     def _box_loss(self, regression: Tensor, anchors: Tensor, objects: Tensor) -> Tensor:
         if self.variant == "resnet50_fpn":
@@ -153,7 +162,7 @@ class RetinaNetAdapter:
         return model
 
     def _generator(self) -> AnchorGenerator:
-        return anchor_generator("retinanet", self.variant, self.anchor_sizes, self.aspect_ratios)
+        return anchor_generator(self, "retinanet", self.neck)
 
     @cached_property
     def _shapes(self) -> list[tuple[int, int]]:

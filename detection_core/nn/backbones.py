@@ -1,11 +1,10 @@
-"""Trunks for the compact detectors: plain-convolution ResNets with narrow pyramids, which learn from scratch on a CPU in minutes."""
+"""Trunks for the compact detectors: plain-convolution ResNets, which learn from scratch on a CPU in minutes."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
 from torch import Tensor, nn
-from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.ops import Conv2dNormActivation
 
@@ -16,22 +15,6 @@ STAGE_CHANNELS = (64, 128, 256, 512)
 def resnet(name: str) -> ResNet:
     """Build a ResNet of basic blocks with random weights (He et al. 2016, section 4.1); `name` is a key of BLOCKS_PER_STAGE."""
     return ResNet(BasicBlock, BLOCKS_PER_STAGE[name])
-
-
-def resnet_fpn(name: str, *, channels: int = 64) -> BackboneWithFPN:
-    """Build a ResNet with a feature pyramid P3 to P6, strides 8 to 64 (Lin et al. 2017, section 3).
-
-    P6 is P5 at every second place and costs nothing. Features of an [N, 3, H, W] input are an ordered dict of
-    [N, channels, H / stride, W / stride].
-    """
-    stages = (2, 3, 4)
-    return BackboneWithFPN(
-        resnet(name),
-        return_layers={f"layer{stage}": str(level) for level, stage in enumerate(stages)},
-        in_channels_list=[STAGE_CHANNELS[stage - 1] for stage in stages],
-        out_channels=channels,
-        norm_layer=nn.BatchNorm2d,
-    )
 
 
 class ResNetScales(nn.Module):

@@ -29,10 +29,10 @@ def focal_loss(logits: Tensor, targets: Tensor, *, alpha: float | None = 0.25, g
         gamma: how fast easy examples fade, 0 or more.
     """
     entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    p = logits.sigmoid()
-    p_t = p * targets + (1 - p) * (1 - targets)
-    loss = entropy * (1 - p_t) ** gamma if gamma else entropy
-    return loss if alpha is None else loss * (alpha * targets + (1 - alpha) * (1 - targets))
+    if gamma:
+        # 1 - p_t, where a sum and not a difference keeps the digits of small ones.
+        entropy = entropy * _power(logits.sigmoid() * (1 - targets) + (-logits).sigmoid() * targets, gamma)
+    return entropy if alpha is None else entropy * (alpha * targets + (1 - alpha) * (1 - targets))
 
 
 def prior_bias(prior: float = 0.01) -> float:
@@ -71,7 +71,7 @@ def hard_negatives(loss: Tensor, positive: Tensor, *, ratio: float = 3.0) -> Ten
 def quality_focal_loss(logits: Tensor, quality: Tensor, *, beta: float = 2.0) -> Tensor:
     """Return |y - p|^beta times the cross-entropy against a quality y in 0..1 (Generalized Focal Loss, Li et al. 2020, equation 5)."""
     entropy = functional.binary_cross_entropy_with_logits(logits, quality, reduction="none")
-    return (quality - logits.sigmoid()).abs() ** beta * entropy
+    return _power((quality - logits.sigmoid()).abs(), beta) * entropy
 
 
 def varifocal_loss(logits: Tensor, quality: Tensor, *, alpha: float = 0.75, gamma: float = 2.0) -> Tensor:
@@ -80,7 +80,7 @@ def varifocal_loss(logits: Tensor, quality: Tensor, *, alpha: float = 0.75, gamm
     Only the background is made to fade: of the rare positives none is given away.
     """
     entropy = functional.binary_cross_entropy_with_logits(logits, quality, reduction="none")
-    return torch.where(quality > 0, quality, alpha * logits.sigmoid() ** gamma) * entropy
+    return torch.where(quality > 0, quality, alpha * _power(logits.sigmoid(), gamma)) * entropy
 
 
 def centreness_of(distances: Tensor) -> Tensor:
@@ -133,3 +133,8 @@ def box_loss(boxes: Tensor, targets: Tensor, *, kind: BoxLoss = "giou") -> Tenso
     if kind == "iou":
         return 1 - paired_iou(boxes, targets)
     return {"giou": generalized_box_iou_loss, "diou": distance_box_iou_loss, "ciou": complete_box_iou_loss}[kind](boxes, targets)
+
+
+def _power(base: Tensor, exponent: float) -> Tensor:
+    """Return `base ** exponent` of a base in 0..1; at 0 an exponent under 1 would have an infinite slope."""
+    return base.clamp(min=torch.finfo(base.dtype).tiny) ** exponent

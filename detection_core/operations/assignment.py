@@ -16,7 +16,7 @@ from detection_core.assignment.layouts import AnchorOptions, layout
 from detection_core.assignment.report import AssignmentReport, assign, assignment_report, pairs_of, unmatched_share
 from detection_core.assignment.truth import Truth, sample_images
 from detection_core.catalogue.detectors import DETECTORS
-from detection_core.catalogue.specs import Detector
+from detection_core.catalogue.specs import Detector, Neck
 from detection_core.data.dataset import ImageRecord
 from detection_core.data.preprocess import fitted_size
 from detection_core.schemas.base import InvalidInput
@@ -85,7 +85,7 @@ def assignment_of(
         model: key of DETECTORS.
         boxes: the objects of a split.
         input_size: side of the square input in pixels; None takes the detector's own.
-        options: other anchors than the detector's own, also as a recipe's `model_options`.
+        options: other anchors or another neck than the detector's own, also as a recipe's `model_options`.
         seed: draws the images of a sample.
 
     Raises:
@@ -108,20 +108,24 @@ def assignment_of(
     return report.model_copy(update={"advice": _advice(report, part, options)})
 
 
-def anchors_for(model: str, boxes: SplitBoxes, *, input_size: int | None = None, seed: int = 0) -> AnchorProposal:
+def anchors_for(model: str, boxes: SplitBoxes, *, input_size: int | None = None, neck: Neck | None = None, seed: int = 0) -> AnchorProposal:
     """Propose anchors of a catalogue detector for the objects of a split, see `fit_anchors`.
 
     Raises:
-        InvalidInput: no such detector, one without anchors, a size that does not fit it, or no objects.
+        InvalidInput: no such detector, one without anchors, a size or a neck that does not fit it, or no objects.
     """
     detector = _detector(model)
     policy = _policy(detector, input_size)
     truth = place(boxes.sample(MOST_OBJECTS, seed), policy)
-    return fit_anchors(detector, truth, height=policy.height, width=policy.width, split=boxes.split, seed=seed)
+    return fit_anchors(detector, truth, height=policy.height, width=policy.width, split=boxes.split, neck=neck, seed=seed)
 
 
 def anchors_in(model_options: Mapping[str, Any]) -> AnchorOptions:
-    """Return the anchors among the `model_options` of a recipe; raises InvalidInput where they are not lists of numbers a level."""
+    """Return the anchors and the neck among the `model_options` of a recipe.
+
+    Raises:
+        InvalidInput: anchors that are not lists of numbers a level, or an unknown neck.
+    """
     return AnchorOptions.parse({name: value for name, value in model_options.items() if name in AnchorOptions.model_fields})
 
 
@@ -154,7 +158,8 @@ def _advice(report: AssignmentReport, boxes: SplitBoxes, options: AnchorOptions 
         return f"{report.lost_share:.0%} of the objects would teach it nothing; {remedy}."
     if (report.unmatched_share or 0.0) > TOO_MANY:
         size = _larger(detector, part, report.input_size, options, _unmatched_share)
-        remedies = [*(["fit the anchors"] if options is None else []), *([f"raise the input size to {size}"] if size else [])]
+        fitted = options is not None and options.has_anchors
+        remedies = [*([] if fitted else ["fit the anchors"]), *([f"raise the input size to {size}"] if size else [])]
         remedy = ", or ".join(remedies) or f"no input up to {LARGER_SIZES[-1]} px changes that"
         return f"{report.unmatched_share:.0%} of the objects have no anchor that overlaps them by half; {remedy}."
     return ""

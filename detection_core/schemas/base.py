@@ -49,7 +49,7 @@ def explain(error: ValidationError, *, what: str) -> str:
     parts = []
     for item in error.errors(include_url=False):
         field = ".".join(str(step) for step in item["loc"]) or what
-        if item["type"] == "extra_forbidden":
+        if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             parts.append(f"field '{field}' is not known; remove it or correct its name")
         elif item["type"] == "missing":
             parts.append(f"field '{field}' is missing; add it")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
 from detection_core.assignment.layouts import AnchorOptions, has_layout, layout
 from detection_core.assignment.report import assign
 from detection_core.catalogue.detectors import DETECTORS
+from detection_core.catalogue.specs import Neck
 from tests.detection_core.assignment.makers import drawn_truth
 
 torch = pytest.importorskip("torch")
 
 BOXED = sorted(name for name, entry in DETECTORS.items() if entry.family != "fastestdet")  # which has a grid of cells, compared below
+NECKED = [(name, neck) for name in ("retinanet_resnet10_fpn", "fcos_resnet10_fpn", "ssd_resnet10") for neck in get_args(Neck)]
 ANCHORED = sorted(name for name, entry in DETECTORS.items() if entry.anchors)
 # Sizes over five levels, fewer ratios than published: as many anchors at a place on every level.
 OTHER = {
@@ -117,6 +121,19 @@ def test_the_assignment_is_that_of_the_training_loss_on_every_level(name):
 def test_the_assignment_of_other_anchors_is_that_of_the_training_loss_too(name):
     options = OTHER[len(layout(DETECTORS[name], height=256, width=256))]
     compare_training(name, 256, options=options, seeds=(3, 4, 5))
+
+
+@pytest.mark.parametrize(("name", "neck"), NECKED)
+def test_the_levels_of_a_neck_are_described_and_assigned_as_the_network_has_them(name, neck):
+    options = AnchorOptions(neck=neck)
+    for side in (256, 416):
+        adapter, model = built(name, side, options)
+        levels = layout(DETECTORS[name], height=side, width=side, options=options)
+        assert np.abs(np.concatenate([level.boxes() for level in levels]) - adapter._anchors.numpy()).max() < 1e-3
+        with torch.device("meta"):
+            outputs = adapter.forward(model.eval(), torch.zeros(1, 3, side, side, device="meta"))
+        assert {output.shape[1] for output in outputs} == {sum(level.count for level in levels)}
+    compare_training(name, 256, options=options)
 
 
 def test_fastestdet_has_one_grid_whose_cells_are_assigned_as_its_training_does_where_all_answer_alike():

@@ -13,7 +13,7 @@ from detection_core.assignment.fit import AnchorProposal
 from detection_core.assignment.layouts import AnchorOptions, has_layout
 from detection_core.assignment.report import AssignmentReport, ObjectCounts
 from detection_core.catalogue.detectors import DETECTORS
-from detection_core.catalogue.specs import Detector
+from detection_core.catalogue.specs import Detector, Neck
 from detection_core.operations.assignment import SplitBoxes, anchors_for, assignment_of
 from detection_core.schemas.base import InvalidInput
 from webapp.datasets.archive import SPLITS, archive_index
@@ -188,9 +188,9 @@ def _report(sha256: str, model: str, input_size: int | None, options: str, split
 
 
 @lru_cache(maxsize=KEPT_REPORTS)
-def proposal_of(sha256: str, model: str, input_size: int | None) -> AnchorProposal:
-    """Return anchors fitted to the train split of a stored data set; kept like the reports."""
-    return anchors_for(model, split_of(sha256, "train"), input_size=input_size)
+def proposal_of(sha256: str, model: str, input_size: int | None, neck: Neck | None = None) -> AnchorProposal:
+    """Return anchors fitted to the train split of a stored data set, under the detector's own neck or another; kept like the reports."""
+    return anchors_for(model, split_of(sha256, "train"), input_size=input_size, neck=neck)
 
 
 def assignment_rows(
@@ -228,7 +228,8 @@ def _row(sha256: str, detector: Detector, input_size: int | None, taken: AnchorO
         return AssignmentRow(detector, problem="Nothing is counted for this family.")
     try:
         own = report_of(sha256, detector.name, input_size=input_size)
-        options = proposal_of(sha256, detector.name, input_size).options if fit else taken
+        neck = taken.neck if taken else None
+        options = proposal_of(sha256, detector.name, input_size, neck).options if fit else taken
         if options is None:
             return AssignmentRow(detector, own)
         report = report_of(sha256, detector.name, input_size=input_size, options=options)

@@ -24,8 +24,8 @@ MANY_EPOCHS = 1000  # the minutes end the training, not the epochs
 class PipelineRequest(Schema):
     """What a person asks for: models on one data set. The data set is a stored version (`dataset_sha256`, of its .tar) or a built-in.
 
-    `model_options` gives single models other anchors than their own. `weights_sha256` is a checkpoint of this site that the one model
-    starts from.
+    `model_options` gives single models other anchors or another neck than their own. `weights_sha256` is a checkpoint of this site that
+    the one model starts from.
     """
 
     models: Annotated[tuple[str, ...], Field(min_length=1, max_length=30)]
@@ -66,7 +66,7 @@ class PipelineRequest(Schema):
                 raise ValueError(f"model_options names '{name}', which is not among the models; add it to them or leave it out")
             detector = DETECTORS[name]
             rule_of(detector)  # refuses a family whose anchors nobody has described
-            check_anchors(name, detector.family, variant_of(detector), options.anchor_sizes, options.aspect_ratios)
+            check_anchors(name, detector.family, variant_of(detector), options)
 
     @property
     def title(self) -> str:

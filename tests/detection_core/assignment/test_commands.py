@@ -48,6 +48,8 @@ def test_fitted_anchors_can_be_given_back_as_a_recipe(call, data, tmp_path):
     status, report = call("assignment", *arguments, "--recipe", tmp_path / "recipe.json")
     assert status == 0
     assert report["mean_best_iou"] == pytest.approx(proposal["after"]["mean_best_iou"], abs=1e-6)
+    status, single = call("fit-anchors", *arguments, "--neck", "single")
+    assert status == 0 and single["options"]["neck"] == "single" and len(single["options"]["anchor_sizes"]) == 1
     status, text = call("fit-anchors", *arguments, as_json=False)
     assert status == 0 and '{"model_options": {"anchor_sizes"' in text
 

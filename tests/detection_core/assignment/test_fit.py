@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detection_core.assignment.fit import fit_anchors
-from detection_core.assignment.layouts import layout
+from detection_core.assignment.layouts import AnchorOptions, layout
 from detection_core.assignment.matching import best_iou
 from detection_core.catalogue.detectors import DETECTORS
 from detection_core.schemas.base import InvalidInput
@@ -41,6 +41,19 @@ def test_one_cluster_much_smaller_than_every_anchor_is_covered():
     assert proposal.before.share_matched == 0
     assert proposal.after.share_matched > 0.8
     assert min(proposal.options.anchor_sizes[0]) < 14
+
+
+@pytest.mark.parametrize("name", ["retinanet_resnet10_fpn", "ssd_resnet10"])
+def test_anchors_are_fitted_to_the_levels_of_another_neck_and_bring_it_with_them(name):
+    entry, truth = DETECTORS[name], clustered_truth([(20, 40), (60, 60)], each=100)
+    proposal = fit_anchors(entry, truth, height=256, width=256, neck="single")
+    assert proposal.options.neck == "single" and len(proposal.options.anchor_sizes) == 1
+    (level,) = layout(entry, height=256, width=256, options=proposal.options)
+    (own,) = layout(entry, height=256, width=256, options=AnchorOptions(neck="single"))
+    assert level.per_place == own.per_place
+    assert proposal.before.mean_best_iou == pytest.approx(best_iou((own,), truth).mean(), abs=1e-6)
+    assert proposal.after.mean_best_iou == pytest.approx(best_iou((level,), truth).mean(), abs=1e-6)
+    assert proposal.better
 
 
 @pytest.mark.parametrize("name", ANCHORED)

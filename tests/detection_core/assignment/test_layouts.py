@@ -66,6 +66,12 @@ def test_an_input_need_not_be_square_nor_a_multiple_of_the_stride():
         ("ssd_resnet10", {"anchor_sizes": ((8,),) * 5}, "takes anchor_sizes and aspect_ratios together"),
         ("fcos_resnet10_fpn", {"anchor_sizes": FOUR}, "has no anchors; leave out anchor_sizes and aspect_ratios"),
         ("fcos_resnet10_fpn", {"anchor_size": FOUR}, "field 'anchor_size' is not known"),
+        ("retinanet_resnet10_fpn", {"anchor_sizes": FOUR, "neck": "single"}, "has 1 level and anchor_sizes has 4; give one list"),
+        ("ssd_resnet10", {"anchor_sizes": FOUR, "aspect_ratios": FOUR, "neck": "pan"}, "has 5 levels and anchor_sizes has 4"),
+        ("retinanet_resnet10_fpn", {"neck": "bifpn"}, "'single', 'multi', 'fpn' or 'pan'"),
+        ("retinanet_resnet50_fpn", {"neck": "pan"}, "takes no option 'neck'; leave it out or use a compact RetinaNet, FCOS or SSD"),
+        ("fasterrcnn_resnet10_fpn", {"neck": "fpn"}, "takes no option 'neck'"),
+        ("fastestdet", {"neck": "single"}, "takes no option 'neck'"),
     ],
 )
 def test_anchors_that_cannot_be_are_refused_with_the_option_and_the_remedy(name, options, words):
@@ -83,8 +89,24 @@ def test_an_input_too_small_for_the_network_and_an_unknown_family_are_refused():
         layout(stranger, height=256, width=256)
 
 
+@pytest.mark.parametrize("name", ["retinanet_resnet10_fpn", "ssd_resnet10", "fcos_resnet10_fpn"])
+def test_the_one_level_of_a_single_neck_has_the_boxes_of_all_levels_in_cells_of_16_pixels(name):
+    own, (level,) = levels_of(name), levels_of(name, neck="single")
+    assert (level.rows, level.columns) == (16, 16)
+
+    def shapes(level):
+        return {(float(x2 - x1), float(y2 - y1)) for x1, y1, x2, y2 in np.round(level.boxes()[: level.per_place], 3).tolist()}
+
+    if name == "fcos_resnet10_fpn":
+        assert shapes(level) == {(16.0, 16.0)}
+    else:
+        assert level.per_place == sum(other.per_place for other in own)
+        assert {tuple(np.round(shape)) for shape in shapes(level)} == {tuple(np.round(shape)) for one in own for shape in shapes(one)}
+
+
 def test_given_anchors_come_back_as_lists_that_json_keeps():
     options = AnchorOptions.parse({"anchor_sizes": [[8], [16.5]]})
     assert options.given() == {"anchor_sizes": [[8.0], [16.5]]}
+    assert AnchorOptions(neck="pan").given() == {"neck": "pan"} and not AnchorOptions(neck="pan").has_anchors
     assert AnchorOptions().given() == {}
     assert np.isclose(AnchorOptions.parse(options.given()).anchor_sizes[1][0], 16.5)

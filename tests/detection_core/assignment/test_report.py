@@ -123,6 +123,15 @@ def test_advice_is_to_fit_the_anchors_unless_they_are_fitted():
     assert fitted.anchors != own.anchors
 
 
+def test_the_neck_of_a_recipe_is_followed_and_leaves_the_anchors_to_be_fitted():
+    boxes = drawn_boxes(lo=5, hi=30)
+    report = assignment_of("retinanet_resnet10_fpn", boxes, options={"neck": "single", "classification": {"loss": "varifocal"}})
+    (level,) = report.levels
+    assert (level.cell, level.per_place) == (16, 36)
+    assert report.anchors.neck == "single" and len(report.anchors.anchor_sizes) == 1
+    assert "fit the anchors" in report.advice
+
+
 def test_anchors_are_also_taken_as_model_options_of_a_recipe():
     options = {"anchor_sizes": [[6], [12], [24], [48]], "head_convs": 3}
     report = assignment_of("retinanet_resnet10_fpn", drawn_boxes(), options=options)

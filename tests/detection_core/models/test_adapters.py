@@ -149,8 +149,15 @@ def test_ssd300_refuses_an_input_that_its_last_layer_cannot_take():
 
 @pytest.mark.parametrize(
     ("name", "option"),
-    [("fcos_resnet50_fpn", "head_convs"), ("retinanet_resnet50_fpn", "head_convs"), ("fasterrcnn_resnet50_fpn", "proposals")],
+    [
+        ("fcos_resnet50_fpn", {"head_convs": 4}),
+        ("retinanet_resnet50_fpn", {"head_convs": 4}),
+        ("fasterrcnn_resnet50_fpn", {"proposals": 100}),
+        ("fcos_resnet50_fpn", {"neck": "fpn"}),
+        ("retinanet_resnet50_fpn_v2", {"neck": "pan"}),
+        ("ssdlite320_mobilenet_v3_large", {"neck": "multi"}),
+    ],
 )
 def test_a_published_size_refuses_options_of_the_compact_ones(name, option):
-    with pytest.raises(InvalidInput, match=f"no option '{option}'"):
-        build_adapter(name, classes=CLASSES, options={option: 4 if option == "head_convs" else 100})
+    with pytest.raises(InvalidInput, match=f"no option '{next(iter(option))}'; leave it out or use a compact variant"):
+        build_adapter(name, classes=CLASSES, options=option)

@@ -130,7 +130,7 @@ def test_the_weights_of_a_network_without_options_are_drawn_as_before():
         (
             "fcos_resnet10_fpn",
             {"anchor_sizes": [[8]] * 4},
-            "has no option anchor_sizes; it has focal_alpha, focal_gamma, head_convs, variant",
+            "has no option anchor_sizes; it has classification, head_convs, neck, variant",
         ),
     ],
 )

@@ -152,6 +152,28 @@ def test_the_api_takes_anchors_by_model_and_names_one_that_is_not_asked_for(alic
     assert "names 'retinanet_resnet10_fpn', which is not among the models" in str(answer.json()["detail"])
 
 
+def test_the_api_takes_another_neck_and_refuses_one_that_the_network_cannot_have(alice_client, version):
+    request = {
+        "models": ["fcos_resnet10_fpn"],
+        "dataset_sha256": version.artifact_id,
+        "model_options": {"fcos_resnet10_fpn": {"neck": "pan"}},
+    }
+    answer = alice_client.post("/api/v1/suites", request, content_type="application/json")
+    assert answer.status_code == 201, answer.content
+    assert Job.objects.get(kind="train").spec["recipe"]["model_options"] == {"neck": "pan"}
+    request |= {"models": ["fcos_resnet50_fpn"], "model_options": {"fcos_resnet50_fpn": {"neck": "pan"}}}
+    answer = alice_client.post("/api/v1/suites", request, content_type="application/json")
+    assert answer.status_code == 422
+    assert "fcos_resnet50_fpn takes no option 'neck'; leave it out" in str(answer.json()["detail"])
+
+
+def test_fitting_under_a_taken_neck_proposes_anchors_for_its_levels(alice_client, version):
+    taken = json.dumps({"model": RETINANET, "neck": "single"})
+    answer = _panel(alice_client, version, anchors=taken, fit=RETINANET)
+    value = json.loads(unescape(re.search(r'name="anchors" value="([^"]+)"', answer.content.decode()).group(1)))
+    assert value["neck"] == "single" and len(value["anchor_sizes"]) == 1
+
+
 def test_an_unfinished_form_is_told_what_is_missing(alice_client, version):
     assert "Choose a data set and at least one detector" in _text(_panel(alice_client, version, models=[]))
     assert "is not stored yet" in _text(_panel(alice_client, version, dataset="builtin:fields"))
