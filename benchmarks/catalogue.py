@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from benchmarks.row import Row
-from benchmarks.rows import cancel, front, harness, recovery, scoring, submit
+from benchmarks.rows import cancel, feeding, front, harness, recovery, scoring, submit
 
 ROWS: tuple[Row, ...] = (
     front.ROW,
     harness.ROW,
+    feeding.ROW,
     scoring.ROW,
     scoring.NUMBERS,
     scoring.INTERVAL,

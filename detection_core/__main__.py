@@ -21,7 +21,7 @@ from detection_core.operations.context import JobContext, Stopped, default_cache
 from detection_core.operations.process import hold_lifeline, stdout_on_stderr, stop_on_signals
 from detection_core.operations.run import DONE, STOPPED, execute, exit_status, failure_of, run_spec, write_whole
 from detection_core.schemas.base import InvalidInput
-from detection_core.schemas.files import InputFile
+from detection_core.schemas.files import PUBLISHED, InputFile
 from detection_core.schemas.results import JobResult
 from detection_core.schemas.specs import JobSpec, parse_spec
 
@@ -255,7 +255,7 @@ def _recipe(args: argparse.Namespace) -> dict[str, Any]:
 
 def _weights(args: argparse.Namespace) -> dict[str, str] | None:
     if args.weights == "default":
-        raise InvalidInput(f"{args.model} has no default weights yet; leave --weights out to start at random, or give a .safetensors file")
+        return InputFile(ref=PUBLISHED, name="published weights").to_dict()
     return _file(args.weights) if args.weights else None
 
 
@@ -391,7 +391,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input-size", type=int, metavar="PX")
     parser.add_argument("--seed", type=int, metavar="S")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="JSON with any fields of a recipe; the options above come before it")
-    parser.add_argument("--weights", metavar="FILE|default", help="weights to begin with")
+    parser.add_argument("--weights", metavar="FILE|default", help="weights to begin with; default: those that torchvision publishes")
     parser.add_argument("--resume", metavar="DIR", help="the --out folder of a training that was stopped")
     _add_machine(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")

@@ -103,14 +103,17 @@ def make_manifest(
 
 
 def measure(adapter: DetectorAdapter) -> tuple[float, float]:
-    """Count parameters (millions) and multiply-accumulates of one image (billions) on the meta device: nothing is computed."""
+    """Count parameters (millions) and multiply-accumulates of one image (billions) on the meta device: nothing is computed.
+
+    Both are of what detects, not of what is only there for training.
+    """
     with torch.device("meta"):
         model = adapter.build().eval()
         images = torch.empty(1, 3, adapter.input.height, adapter.input.width)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         adapter.count_forward(model, images)
-    params = sum(parameter.numel() for parameter in model.parameters())
+    params = sum(parameter.numel() for parameter in adapter.export_module(model).parameters())
     return round(params / 1e6, 6), round(counter.get_total_flops() / 2 / 1e9, 6)
 
 

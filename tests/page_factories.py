@@ -56,14 +56,31 @@ def make_running_job(**fields: Any) -> Job:
         "progress": progress,
     }
     job = make_job("train", state=State.RUNNING, spec=spec, **(values | fields))
+    pace = {"lr": 0.001, "images_per_s": 41.0, "waiting_share": 0.04}
     JobAttempt.objects.create(job=job, number=1, worker="cpu-lab-1", started_at=job.started_at)
     make_event(job, attempt=0, to="queued", by="alice")
     make_event(job, to="running", **{"from": "queued", "why": "claimed by cpu-lab-1"})
     for epoch in range(1, 5):
-        make_event(job, "metric", step=25 * epoch, epoch=float(epoch), values={"loss": 2.4 / epoch**0.6, "loss_box": 0.8 / epoch**0.5})
+        losses = {"loss": 2.4 / epoch**0.6, "loss_box": 0.8 / epoch**0.5}
+        make_event(job, "metric", step=25 * epoch, epoch=float(epoch), values=losses | pace | _balance(epoch))
         make_event(job, "metric", step=25 * epoch, epoch=float(epoch), values={"ap": 0.09 * epoch, "ap50": 0.16 * epoch})
     JobLog.objects.create(job=job, attempt=1, offset=0, text="".join(f"epoch {number} of 12 done\n" for number in range(1, 5)))
     return job
+
+
+def _balance(epoch: int) -> dict[str, float]:
+    """Two levels, as a training tells them: the background of the finer one brings most of the loss, less of it each epoch."""
+    background = 0.96 / epoch
+    return {
+        "positives_0": 480.0,
+        "negatives_0": 95_520.0,
+        "positive_share_0": 0.75 * (1 - background),
+        "negative_share_0": 0.75 * background,
+        "positives_1": 120.0,
+        "negatives_1": 23_880.0,
+        "positive_share_1": 0.25 * (1 - background),
+        "negative_share_1": 0.25 * background,
+    }
 
 
 def make_stored_dataset(

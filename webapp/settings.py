@@ -36,6 +36,7 @@ INSTALLED_APPS = [
     "webapp.hardware",
     "webapp.jobs",
     "webapp.results",
+    "webapp.studies",
     "webapp.frontier",
     "webapp.gallery",
     "webapp.compare",

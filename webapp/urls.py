@@ -6,7 +6,7 @@ from django.urls import include, path
 
 from webapp.api import health
 
-APPS = ("frontier", "gallery", "compare", "results", "jobs", "datasets", "detectors", "hardware", "artifacts", "accounts", "api")
+APPS = ("frontier", "gallery", "compare", "studies", "results", "jobs", "datasets", "detectors", "hardware", "artifacts", "accounts", "api")
 
 urlpatterns = [
     path("healthz", health.healthz, name="healthz"),

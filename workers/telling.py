@@ -108,6 +108,9 @@ class Teller:
             self._progress = {"fraction": event.fraction, "message": event.message, "eta_s": event.eta_s}
         elif event.type == "metric":
             self._metric(event)
+        elif event.type == "samples" and event.examples is not None:
+            seen = {"step": event.step, "epoch": event.epoch, "examples": event.examples.model_dump(mode="json")}
+            self._outbox.append(self._event_write("samples", seen))
         elif event.type == "warning":
             self._warning(event.message or "")
         elif event.file is not None:

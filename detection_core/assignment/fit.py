@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from detection_core.assignment.layouts import LEAST_SIDE, AnchorOptions, AnchorRule, DefaultBoxRule, PerLevel, layout, rule_of
+from detection_core.assignment.layouts import LEAST_SIDE, AnchorOptions, AnchorRule, DefaultBoxRule, PerLevel, ShapeRule, layout, rule_of
 from detection_core.assignment.matching import best_iou
 from detection_core.assignment.report import COMMON_IOU
 from detection_core.assignment.truth import Truth, sample_images
@@ -88,7 +88,7 @@ def fit_anchors(
         InvalidInput: the detector has no anchors or takes no neck, or there are no objects.
     """
     rule = rule_of(detector, neck)
-    if not isinstance(rule, AnchorRule | DefaultBoxRule):
+    if not isinstance(rule, AnchorRule | DefaultBoxRule | ShapeRule):
         raise InvalidInput(f"{detector.name} has no anchors to fit; choose a detector that has some, such as RetinaNet")
     if len(truth) == 0:
         raise InvalidInput(f"the {split} split has no boxes to fit anchors to; choose a split that has some")
@@ -119,10 +119,15 @@ def fit_anchors(
     )
 
 
-def _own_shape(rule: AnchorRule | DefaultBoxRule, *, height: int, width: int) -> tuple[_Shape, int]:
+def _own_shape(rule: AnchorRule | DefaultBoxRule | ShapeRule, *, height: int, width: int) -> tuple[_Shape, int]:
     """Return the detector's own sizes and ratios, and the sizes a level has."""
     if isinstance(rule, AnchorRule):
         return _Shape(np.array(rule.sizes).ravel(), np.array(rule.ratios[0])), len(rule.sizes[0])
+    if isinstance(rule, ShapeRule):
+        # YOLOv3's pairs of width and height are no sizes in ratios: as many sizes in one ratio, for boxes differ more in size than shape.
+        pairs = np.array(rule.shapes, dtype=np.float64).reshape(-1, 2) * (width / rule.side, height / rule.side)
+        ratio = np.exp(np.log(pairs[:, 1] / pairs[:, 0]).mean())
+        return _Shape(np.sort(np.sqrt(pairs.prod(axis=1))), np.array([ratio])), len(rule.shapes[0])
     side = np.sqrt(height * width)
     scales = np.array(rule.scales) * side
     sizes = np.stack([scales[:-1], np.sqrt(scales[:-1] * scales[1:])], axis=1).ravel()

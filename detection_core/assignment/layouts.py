@@ -88,7 +88,27 @@ class PointRule:
     surrounding: bool = False
 
 
-Rule = AnchorRule | DefaultBoxRule | PointRule
+@dataclass(frozen=True)
+class ShapeRule:
+    """Anchors around the middle of each cell (YOLOv3): for each level pairs of width and height in pixels at an input of `side`.
+
+    They grow with the input. Given sizes and ratios take their place.
+    """
+
+    cells: Cells
+    shapes: tuple[tuple[tuple[float, float], ...], ...]
+    side: int
+
+
+@dataclass(frozen=True)
+class CellRule:
+    """Cells without anchors: the one that holds the middle of an object learns it (YOLOv1). Each tells `boxes` boxes."""
+
+    cells: Cells
+    boxes: int
+
+
+Rule = AnchorRule | DefaultBoxRule | PointRule | ShapeRule | CellRule
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +116,15 @@ class Level:
     """One level of a network: the same boxes around every cell of a grid.
 
     Box `a` at row r and column c is (x1[a, c], y1[a, r], x2[a, c], y2[a, r]), xyxy in pixels of the network input, all float32.
+    `cell_width` and `cell_height` are in the same pixels.
     """
 
     x1: np.ndarray  # [boxes at a place, columns]
     x2: np.ndarray
     y1: np.ndarray  # [boxes at a place, rows]
     y2: np.ndarray
+    cell_width: float
+    cell_height: float
 
     @property
     def rows(self) -> int:
@@ -178,6 +201,12 @@ _SSD300 = DefaultBoxRule(
     steps_side=300,
 )
 _SSDLITE = DefaultBoxRule(_pyramid(4, 5, 6, 7, 8, 9), _evenly(0.2, 0.95, 6), ((2.0, 3.0),) * 6)
+# The nine clusters of COCO's boxes (YOLOv3, section 2.3), three to each scale.
+_YOLOV3 = ShapeRule(
+    _pyramid(3, 4, 5),
+    (((10, 13), (16, 30), (33, 23)), ((30, 61), (62, 45), (59, 119)), ((116, 90), (156, 198), (373, 326))),
+    side=416,
+)
 
 # (family, variant) -> where its boxes or points lie
 RULES: dict[tuple[str, str], Rule] = {
@@ -199,6 +228,10 @@ RULES: dict[tuple[str, str], Rule] = {
     ("fcos", "resnet18_fpn"): PointRule(_COMPACT, (8.0, 16.0, 32.0, 64.0)),
     ("fcos", "resnet50_fpn"): PointRule(_FROM_P3, (8.0, 16.0, 32.0, 64.0, 128.0)),
     ("fastestdet", ""): PointRule(_pyramid(4), (16.0,), surrounding=True),
+    ("yolo", "v1"): CellRule(_pyramid(6), boxes=2),
+    ("yolo", "v1_compact"): CellRule(_pyramid(5), boxes=2),
+    ("yolo", "v3"): _YOLOV3,
+    ("yolo", "v3_compact"): _YOLOV3,
 }
 # The networks whose neck a recipe can change -> the one they have, and that RULES describes; every other has the same levels but `single`.
 OWN_NECKS: dict[tuple[str, str], Neck] = {
@@ -210,6 +243,9 @@ OWN_NECKS: dict[tuple[str, str], Neck] = {
     ("ssd", "resnet18"): "multi",
 }
 SINGLE_LEVEL = 4  # of the neck `single`: a stride of 2**4 pixels
+
+# (family, variant) of those that choose places by what the network answers (task alignment): before a training nothing can be counted.
+SELF_CHOSEN = {("yolo", variant) for variant in ("n", "s", "m", "b", "l", "x")}
 
 
 def has_layout(detector: Detector) -> bool:
@@ -226,8 +262,10 @@ def rule_of(detector: Detector, neck: Neck | None = None) -> Rule:
     """Return where a detector's boxes lie under a neck, None being its own.
 
     Raises:
-        InvalidInput: the family is not described here, or the detector's neck cannot be changed.
+        InvalidInput: the detector has no fixed rule, is not described here, or its neck cannot be changed.
     """
+    if (detector.family, variant_of(detector)) in SELF_CHOSEN:
+        raise InvalidInput(f"{detector.name} chooses its places by what it answers, so nothing can be counted before a training")
     if not has_layout(detector):
         known = ", ".join(sorted({family for family, _ in RULES}))
         raise InvalidInput(f"no assignment is known for {detector.name}; choose a detector of one of the families {known}")
@@ -245,12 +283,13 @@ def rule_under(name: str, family: str, variant: str, neck: Neck | None) -> Rule:
 
 
 def on_one_level(rule: Rule) -> Rule:
-    """Put the boxes of all levels around the cells of one; of points one level takes objects of all sizes."""
+    """Put the boxes of all levels around the cells of one; of points one level takes objects of all sizes. For a rule of OWN_NECKS."""
     cells = _pyramid(SINGLE_LEVEL)
     if isinstance(rule, PointRule):
         return replace(rule, cells=cells, sides=(float(2**SINGLE_LEVEL),))
     if isinstance(rule, AnchorRule):
         return replace(rule, cells=cells, sizes=(tuple(size for level in rule.sizes for size in level),), ratios=rule.ratios[:1])
+    assert isinstance(rule, DefaultBoxRule)
     return replace(rule, cells=cells, together=True)
 
 
@@ -279,6 +318,11 @@ def layout(detector: Detector, *, height: int, width: int, options: AnchorOption
         sizes, ratios = options.anchor_sizes or rule.sizes, options.aspect_ratios or rule.ratios
         shapes = [_anchor_shapes(*level) for level in zip(sizes, ratios, strict=True)]
         return _at_corners(shapes, rows, columns, height=height, width=width)
+    if isinstance(rule, ShapeRule):
+        return shape_levels(rule, height=height, width=width, options=options)
+    if isinstance(rule, CellRule):
+        shapes = [np.tile([[width / across, height / down]], (rule.boxes, 1)) for across, down in zip(columns, rows, strict=True)]
+        return _around_middles(shapes, rows, columns, height=height, width=width)
     shapes = default_box_shapes(rule, height=height, width=width, options=options)
     return _at_middles(rule, shapes, rows, columns, height=height, width=width)
 
@@ -293,12 +337,13 @@ def check_anchors(name: str, family: str, variant: str, options: AnchorOptions) 
     sizes, ratios = options.anchor_sizes, options.aspect_ratios
     if not options.has_anchors:
         return
-    if isinstance(rule, PointRule):
+    if isinstance(rule, PointRule | CellRule):
         raise InvalidInput(f"{name} has no anchors; leave out anchor_sizes and aspect_ratios")
     _check_levels(name, len(rule.cells(1024)), sizes, ratios)
-    if isinstance(rule, DefaultBoxRule):
+    if isinstance(rule, DefaultBoxRule | ShapeRule):
         if sizes is None or ratios is None:
-            raise InvalidInput(f"{name} takes anchor_sizes and aspect_ratios together, in place of its default boxes; give both")
+            own = "default boxes" if isinstance(rule, DefaultBoxRule) else "pairs of width and height"
+            raise InvalidInput(f"{name} takes anchor_sizes and aspect_ratios together, in place of its {own}; give both")
     else:
         sizes, ratios = sizes or rule.sizes, ratios or rule.ratios
     _check_sides(name, sizes, ratios, rounded=isinstance(rule, AnchorRule))
@@ -342,15 +387,29 @@ def _anchor_shapes(sizes: Sequence[float], ratios: Sequence[float]) -> np.ndarra
 
 def default_box_shapes(rule: DefaultBoxRule, *, height: int, width: int, options: AnchorOptions) -> list[np.ndarray]:
     """Return width and height relative to the input, float32 [boxes at a place, 2], of each level of SSD, none over 1."""
-    if options.anchor_sizes is not None and options.aspect_ratios is not None:
-        pairs = [
-            [(size / math.sqrt(ratio) / width, size * math.sqrt(ratio) / height) for ratio in ratios for size in sizes]
-            for sizes, ratios in zip(options.anchor_sizes, options.aspect_ratios, strict=True)
-        ]
-    else:
+    pairs = _given_pairs(options, height=height, width=width)
+    if not pairs:
         pairs = [_published_pairs(rule, level) for level in range(len(rule.ratios))]
         pairs = [[pair for level in pairs for pair in level]] if rule.together else pairs
     return [np.minimum(np.asarray(level, dtype=np.float32), np.float32(1)) for level in pairs]
+
+
+def shape_levels(rule: ShapeRule, *, height: int, width: int, options: AnchorOptions) -> tuple[Level, ...]:
+    """Return the levels of anchors around the middles of cells: those given, or the rule's grown with the input."""
+    own = [[(wide / rule.side, high / rule.side) for wide, high in level] for level in rule.shapes]
+    pairs = _given_pairs(options, height=height, width=width) or own
+    shapes = [np.array(level) * (width, height) for level in pairs]
+    return _around_middles(shapes, rule.cells(height), rule.cells(width), height=height, width=width)
+
+
+def _given_pairs(options: AnchorOptions, *, height: int, width: int) -> list[list[tuple[float, float]]]:
+    """Return width and height relative to the input of every size in every ratio, for each level; none where they are not given."""
+    if options.anchor_sizes is None or options.aspect_ratios is None:
+        return []
+    return [
+        [(size / math.sqrt(ratio) / width, size * math.sqrt(ratio) / height) for ratio in ratios for size in sizes]
+        for sizes, ratios in zip(options.anchor_sizes, options.aspect_ratios, strict=True)
+    ]
 
 
 def _published_pairs(rule: DefaultBoxRule, level: int) -> list[tuple[float, float]]:
@@ -368,7 +427,23 @@ def _at_corners(shapes: Sequence[np.ndarray], rows: Sequence[int], columns: Sequ
         across = np.arange(column_count, dtype=np.float32) * (width // column_count)
         down = np.arange(row_count, dtype=np.float32) * (height // row_count)
         half = shape / np.float32(2)
-        levels.append(Level(across - half[:, :1], across + half[:, :1], down - half[:, 1:], down + half[:, 1:]))
+        cell = (width / column_count, height / row_count)
+        levels.append(Level(across - half[:, :1], across + half[:, :1], down - half[:, 1:], down + half[:, 1:], *cell))
+    return tuple(levels)
+
+
+def _around_middles(
+    shapes: Sequence[np.ndarray], rows: Sequence[int], columns: Sequence[int], *, height: int, width: int
+) -> tuple[Level, ...]:
+    """Put boxes of these widths and heights in pixels, [boxes at a place, 2] a level, around the middle of every cell."""
+    levels = []
+    for shape, row_count, column_count in zip(shapes, rows, columns, strict=True):
+        cell_width, cell_height = width / column_count, height / row_count
+        across = (np.arange(column_count, dtype=np.float32) + np.float32(0.5)) * np.float32(cell_width)
+        down = (np.arange(row_count, dtype=np.float32) + np.float32(0.5)) * np.float32(cell_height)
+        half = shape.astype(np.float32) / np.float32(2)
+        sides = (across - half[:, :1], across + half[:, :1], down - half[:, 1:], down + half[:, 1:])
+        levels.append(Level(*sides, cell_width, cell_height))
     return tuple(levels)
 
 
@@ -383,7 +458,6 @@ def _at_middles(
         down = (np.arange(row_count, dtype=np.float32) + np.float32(0.5)) / np.float32(spread_y)
         half = np.float32(0.5) * shape
         wide, high = np.float32(width), np.float32(height)
-        levels.append(
-            Level((across - half[:, :1]) * wide, (across + half[:, :1]) * wide, (down - half[:, 1:]) * high, (down + half[:, 1:]) * high)
-        )
+        sides = ((across - half[:, :1]) * wide, (across + half[:, :1]) * wide, (down - half[:, 1:]) * high, (down + half[:, 1:]) * high)
+        levels.append(Level(*sides, width / column_count, height / row_count))
     return tuple(levels)

@@ -112,6 +112,16 @@ def best_iou(levels: Sequence[Level], truth: Truth) -> np.ndarray:
     return _nearest(_bases(levels), truth).max(axis=1, initial=0.0)
 
 
+def over_by_anchor(levels: Sequence[Level], truth: Truth, least: float) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """Yield for each box of each level the anchors that overlap an object by at least `least`.
+
+    Level, place of the box at its cell, then the cells int64 [m], counted row by row over all images, and the highest overlap of each.
+    """
+    for base in _bases(levels):
+        keys, high, _ = _by_anchor(base, _over(base, truth, least), truth)
+        yield base.level, base.place, keys, high
+
+
 def pairs_looked_at(levels: Sequence[Level], truth: Truth, rule: Rule) -> int:
     """Return how many overlaps `match` would compute, about: what its time goes with."""
     bases = _bases(levels)

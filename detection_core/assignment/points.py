@@ -1,4 +1,4 @@
-"""Which places learn which ground truth without anchors: FCOS's points, and the grid of a YOLOv1-like detector."""
+"""Which places learn which ground truth by where its middle lies: FCOS's points, the cells of YOLOv1 and YOLOv3, FastestDet's corners."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detection_core.assignment.layouts import Level
-from detection_core.assignment.matching import Assignment
+from detection_core.assignment.matching import Assignment, best_iou, over_by_anchor
 from detection_core.assignment.truth import Truth
 
 # A point counts as central up to this many sides from the middle of an object (FCOS, section 3.4 of arXiv 2006.09214).
@@ -67,6 +67,71 @@ def match_surrounding(level: Level, truth: Truth) -> Assignment:
     positives = np.array([len(kept)])
     total = np.array([truth.images * level.count])
     return Assignment(owned, inside.any(axis=1), None, positives, np.zeros(1, dtype=np.int64), total - positives)
+
+
+def match_holding(level: Level, truth: Truth) -> Assignment:
+    """Assign the one cell that holds the middle of each object to it; the smallest, then last, wins.
+
+    One of the boxes of a cell learns its object, by what the network answers at that moment; the others count as negatives.
+
+    Args:
+        level: the cells, each as often as it tells boxes.
+        truth: the objects of all images.
+    """
+    first = _holding(level, truth) * level.per_place
+    kept = _smallest_of_each(first, truth)
+    owned = np.bincount(kept, minlength=len(truth))[:, None]
+    positives = np.array([len(kept)])
+    total = np.array([truth.images * level.count])
+    return Assignment(owned, np.ones(len(truth), dtype=bool), None, positives, np.zeros(1, dtype=np.int64), total - positives)
+
+
+def match_shapes(levels: Sequence[Level], truth: Truth, *, ignored_above: float = 0.5) -> Assignment:
+    """Assign to each object the anchor of the likest shape around the cell that holds its middle, as YOLOv3's training does.
+
+    An anchor that two objects want learns the smaller, then last. Others that overlap an object by more than `ignored_above` are ignored.
+
+    Args:
+        levels: the anchors, finest level first.
+        truth: the objects of all images.
+    """
+    spans = truth.boxes[:, 2:] - truth.boxes[:, :2]
+    begins = np.cumsum([0, *(truth.images * level.count for level in levels)])
+    keys, overlaps = [], []
+    for begin, level in zip(begins, levels, strict=False):
+        cell = _holding(level, truth)
+        row, column = np.divmod(cell % (level.rows * level.columns), level.columns)
+        wide, high = (level.x2[:, column] - level.x1[:, column]).T, (level.y2[:, row] - level.y1[:, row]).T  # [n, boxes]
+        shared = np.minimum(wide, spans[:, :1]) * np.minimum(high, spans[:, 1:])
+        overlaps.append(shared / (wide * high + spans.prod(axis=1, keepdims=True) - shared))
+        keys.append(begin + cell[:, None] * level.per_place + np.arange(level.per_place))
+    likest = np.concatenate(overlaps, axis=1).argmax(axis=1)
+    wanted = np.concatenate(keys, axis=1)[np.arange(len(truth)), likest]
+    kept = _smallest_of_each(wanted, truth)
+    owned = np.zeros((len(truth), len(levels)), dtype=np.int64)
+    owned[kept, np.searchsorted(begins, wanted[kept], side="right") - 1] = 1
+    ignored = np.zeros(len(levels), dtype=np.int64)
+    for number, place, key, high in over_by_anchor(levels, truth, ignored_above):
+        anchors = begins[number] + key * levels[number].per_place + place
+        ignored[number] += int(((high > np.float32(ignored_above)) & ~np.isin(anchors, wanted)).sum())
+    positives = owned.sum(axis=0)
+    total = truth.images * np.array([level.count for level in levels], dtype=np.int64)
+    reached = np.ones(len(truth), dtype=bool)
+    return Assignment(owned, reached, best_iou(levels, truth), positives, ignored, total - positives - ignored)
+
+
+def _holding(level: Level, truth: Truth) -> np.ndarray:
+    """Return the cell of each object, counted row by row over all images."""
+    middle = (truth.boxes[:, :2] + truth.boxes[:, 2:]) / 2
+    column = np.clip(np.floor(middle[:, 0] / np.float32(level.cell_width)), 0, level.columns - 1).astype(np.int64)
+    row = np.clip(np.floor(middle[:, 1] / np.float32(level.cell_height)), 0, level.rows - 1).astype(np.int64)
+    return (truth.image * level.rows + row) * level.columns + column
+
+
+def _smallest_of_each(wanted: np.ndarray, truth: Truth) -> np.ndarray:
+    """Return the objects that keep the place they want: of those that want the same the smallest, then last."""
+    order = np.lexsort((-np.arange(len(truth)), _areas(truth), wanted))
+    return order[np.unique(wanted[order], return_index=True)[1]]
 
 
 def _areas(truth: Truth) -> np.ndarray:

@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from detection_core.assignment.layouts import AnchorOptions, AnchorRule, Level, PointRule, layout, rule_of
+from detection_core.assignment.layouts import AnchorOptions, AnchorRule, CellRule, Level, PointRule, ShapeRule, layout, rule_of
 from detection_core.assignment.matching import Assignment, Rule, best_iou, match, pairs_looked_at
-from detection_core.assignment.points import match_points, match_surrounding
+from detection_core.assignment.points import match_holding, match_points, match_shapes, match_surrounding
 from detection_core.assignment.truth import SIDES, SIZES, Truth
 from detection_core.catalogue.specs import Detector
 from detection_core.schemas.base import Schema
@@ -27,7 +27,8 @@ class ObjectCounts(Schema):
     """Objects of one size.
 
     `collided`: every place that could learn the object learns another one. `unreached`: no place could. `unmatched`: no anchor overlaps
-    it by 0.5 or more, `unmatched_own`: by the family's own threshold; both None without anchors. `positives` learn one of them.
+    it by 0.5 or more, None without anchors; `unmatched_own`: by the family's own threshold, None where it has none. `positives` learn one
+    of them.
     """
 
     objects: int
@@ -104,11 +105,17 @@ def assign(detector: Detector, levels: Sequence[Level], truth: Truth) -> Assignm
     rule = rule_of(detector)
     if isinstance(rule, PointRule):
         return match_surrounding(levels[0], truth) if rule.surrounding else match_points(levels, truth)
+    if isinstance(rule, CellRule):
+        return match_holding(levels[0], truth)
+    if isinstance(rule, ShapeRule):
+        return match_shapes(levels, truth)
     return match(levels, truth, MATCHING[detector.family])
 
 
 def pairs_of(detector: Detector, levels: Sequence[Level], truth: Truth) -> int:
     """Return about how many overlaps `assign` would compute; 0 without anchors, where it is always quick."""
+    if isinstance(rule_of(detector), ShapeRule):
+        return pairs_looked_at(levels, truth, Rule(high=COMMON_IOU, low=COMMON_IOU))
     return pairs_looked_at(levels, truth, MATCHING[detector.family]) if detector.family in MATCHING else 0
 
 
@@ -146,7 +153,7 @@ def assignment_report(
     """
     levels = layout(detector, height=height, width=width, options=options)
     found = assign(detector, levels, truth)
-    own_iou = MATCHING[detector.family].high if found.best_iou is not None else None
+    own_iou = MATCHING[detector.family].high if detector.family in MATCHING else None
     sizes = truth.sizes()
     count = len(truth) if all_objects is None else all_objects
     return AssignmentReport(
@@ -170,7 +177,7 @@ def assignment_report(
 
 
 def own_anchors(detector: Detector, options: AnchorOptions | None) -> AnchorOptions:
-    """Return the anchors in force, as far as sizes in ratios can tell them: SSD's own default boxes cannot be told so."""
+    """Return the anchors in force, as far as sizes in ratios can tell them: SSD's and YOLOv3's own cannot be told so."""
     options = options or AnchorOptions()
     rule = rule_of(detector, options.neck)
     if not isinstance(rule, AnchorRule):

@@ -46,19 +46,18 @@ class EagerBackend:
 
 
 class EagerSession:
-    """A network in memory. It takes the model over: eval mode, channels last, on `device`."""
+    """A network in memory, as it would be exported. It takes the model over: eval mode, channels last, on `device`."""
 
     def __init__(self, adapter: DetectorAdapter, model: nn.Module, *, device: str) -> None:
         import torch
 
         _require_device(device)
-        self._adapter = adapter
         self._device = torch.device(device)
         self._pinned: Tensor | None = None
         if self._device.type == "cuda":
             # fp32 means fp32: TF32 would round the inputs of convolutions to ten bits of mantissa.
             torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
-        self._model = model.eval().to(self._device).to(memory_format=torch.channels_last)
+        self._model = adapter.export_module(model).to(self._device).to(memory_format=torch.channels_last)
 
     def run(self, batch: np.ndarray, mark: Mark | None = None) -> tuple[np.ndarray, ...]:
         """See `backends.base.Session.run`."""
@@ -67,11 +66,11 @@ class EagerSession:
         with torch.inference_mode():
             if self._device.type == "cpu":
                 images = torch.from_numpy(batch).contiguous(memory_format=torch.channels_last)
-                raw = self._adapter.forward(self._model, images)
+                raw = self._model(images)
             else:
                 images = self._upload(batch)
                 self._end(mark, "h2d")
-                raw = self._adapter.forward(self._model, images)
+                raw = self._model(images)
             self._end(mark, "forward")
             outputs = tuple(output.contiguous().cpu().numpy() for output in raw)
         if self._device.type != "cpu":

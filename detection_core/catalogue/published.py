@@ -16,15 +16,17 @@ from typing import Literal
 
 FILE = Path(__file__).with_name("published_results.csv")
 COCO_VAL = "COCO val2017"
-# Families of the catalogue under the names that their papers use.
+# The name that papers use -> the family of the catalogue.
 FAMILY_NAMES = {
-    "faster_rcnn": "Faster R-CNN",
-    "retinanet": "RetinaNet",
-    "ssd": "SSD",
-    "fcos": "FCOS",
-    "yolox": "YOLOX",
-    "nanodet": "NanoDet",
-    "fastestdet": "FastestDet",
+    "Faster R-CNN": "faster_rcnn",
+    "RetinaNet": "retinanet",
+    "SSD": "ssd",
+    "FCOS": "fcos",
+    "YOLOX": "yolox",
+    "NanoDet": "nanodet",
+    "FastestDet": "fastestdet",
+    "YOLOv8": "yolo",
+    "YOLOv10": "yolo",
 }
 IncludesNms = Literal["yes", "no", "unknown", ""]
 

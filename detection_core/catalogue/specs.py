@@ -16,7 +16,9 @@ class Detector:
 
     `builder` is "module:Class" of its adapter; only `detection_core.build` resolves it. `options` go to that builder as keyword
     arguments. `recipe` holds the fields of a Recipe in which this detector differs from the default.
-    `params_m` is the number of parameters in millions at 80 classes (91 outputs where the paper counts so), as built.
+    `published_weights` names what torchvision publishes for it: of the whole detector, trained on COCO, or of its trunk, on ImageNet.
+    `params_m` is the number of parameters in millions at 80 classes (91 outputs where the paper counts so), as built. `published_ap` is
+    COCO's AP 0..1 that others tell of the original at this input size, on the images that `published_on` names.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Detector:
     recipe: dict[str, Any] = field(default_factory=dict)
     nms_thresh: float = 0.5
     published_ap: float | None = None
+    published_weights: str | None = None
+    published_on: str = "COCO val2017"
 
 
 @dataclass(frozen=True)

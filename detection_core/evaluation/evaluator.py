@@ -84,7 +84,7 @@ def evaluate_model(
     score_thresh: float = 0.001,
     postprocessing: Postprocessing | None = None,
     on_image: Callable[[int], None] | None = None,
-) -> tuple[CocoMetrics, tuple[ClassMetrics, ...]]:
+) -> Evaluation:
     """Evaluate a network in memory, on its own device, just as `evaluate` would its checkpoint file.
 
     A copy is evaluated: mode, memory layout and running statistics of `model` stay as they are.
@@ -96,10 +96,9 @@ def evaluate_model(
     device = str(next(model.parameters()).device)
     pipeline = pipeline_of_model(adapter, copy.deepcopy(model), device=device, threads=threads, postprocessing=rules)
     try:
-        found = evaluate(pipeline, dataset, records, on_image=on_image)
+        return evaluate(pipeline, dataset, records, on_image=on_image)
     finally:
         pipeline.close()
-    return found.metrics, found.per_class
 
 
 def match_classes(model_classes: Sequence[str], dataset_classes: Sequence[str]) -> dict[int, int]:

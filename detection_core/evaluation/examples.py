@@ -13,6 +13,7 @@ import numpy as np
 from detection_core.evaluation.errors import KINDS, SCORE_FLOOR, Explained, explain
 from detection_core.evaluation.greedy import FOREGROUND_IOU, Case, Matches, at_least, make_case, match, overlaps_of
 from detection_core.evaluation.suspects import SIZES, Suspect, find_suspects, sizes_of
+from detection_core.schemas.accuracy_files import ExamplesSample
 
 VERSION = 1
 MOST_KEPT = 300_000  # some 30 MB of JSON
@@ -46,18 +47,27 @@ def write_examples(
     matches = match(case, overlaps)
     explained = explain(case, overlaps, matches)
     suspects = find_suspects(case, overlaps, matches, explained, score_thresh=score_thresh)
-    head = {
-        "version": VERSION,
-        "classes": list(case.classes),
-        "score_thresh": score_thresh,
-        "score_floor": floor,
-        "iou": FOREGROUND_IOU,
-    }
+    head = _head(case, score_thresh=score_thresh, floor=floor)
     with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as packed:
         packed.write(_json(head)[:-1].encode() + b',"images":[')
         for number, image in enumerate(_images(case, matches, explained, groups)):
             packed.write((",\n" if number else "\n").encode() + _json(image).encode())
         packed.write(b'\n],"suspects":' + _json(_listed(case, suspects)).encode() + b"}\n")
+
+
+def few_examples(ground_truth: dict[str, Any], detections: np.ndarray, *, score_thresh: float) -> ExamplesSample:
+    """Return the same for a few images, to look at while a detector learns: only detections of at least `score_thresh`, no suspects.
+
+    Args:
+        ground_truth: COCO dict of these images alone.
+        detections: float64 [n, 7]; those of other images are left out.
+    """
+    floor = at_least(score_thresh)
+    case = make_case(ground_truth, detections, above=floor)
+    overlaps = overlaps_of(case)
+    matches = match(case, overlaps)
+    images = _images(case, matches, explain(case, overlaps, matches), {})
+    return ExamplesSample.model_validate(_head(case, score_thresh=score_thresh, floor=floor) | {"images": list(images)})
 
 
 def score_floor(scores: np.ndarray, score_thresh: float) -> float:
@@ -68,6 +78,16 @@ def score_floor(scores: np.ndarray, score_thresh: float) -> float:
         return floor
     first_left_out = float(np.partition(above, len(above) - MOST_KEPT - 1)[len(above) - MOST_KEPT - 1])
     return max(floor, min(first_left_out, at_least(score_thresh)))
+
+
+def _head(case: Case, *, score_thresh: float, floor: float) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "classes": list(case.classes),
+        "score_thresh": score_thresh,
+        "score_floor": floor,
+        "iou": FOREGROUND_IOU,
+    }
 
 
 def _images(case: Case, matches: Matches, explained: Explained, groups: Mapping[int, str | None]) -> Iterator[dict[str, Any]]:

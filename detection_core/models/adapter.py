@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, Unpack
 
 import torch
@@ -64,13 +64,19 @@ class DetectorAdapter(Protocol):
         """Build the network with random weights drawn from torch's generator."""
 
     def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> Loss:
-        """Return the loss of a model in train mode."""
+        """Return the loss of a model in train mode.
+
+        Where autocast is on, what the network says becomes fp32 before anything is made of it: a box in bf16 knows whole pixels at best.
+        """
 
     def forward(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
         """Return the raw outputs of a model in eval mode, in the order of `output_names`; the first axis is the image."""
 
     def export_module(self, model: nn.Module) -> nn.Module:
-        """Return a module in eval mode from images to the outputs of `forward`: what an exported file holds."""
+        """Return a module in eval mode from images to the outputs of `forward`: what is exported, timed and counted.
+
+        Parts that are there for training alone are not in it.
+        """
 
     def postprocess(self, raw: tuple[Tensor, ...], **limits: Unpack[Limits]) -> list[Detections]:
         """Turn raw outputs into detections, one an image, boxes in network-input pixels."""
@@ -80,6 +86,23 @@ class DetectorAdapter(Protocol):
 
     def param_groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Return groups for the optimizer; norms and biases do not decay."""
+
+
+def at_size(adapter: DetectorAdapter, height: int, width: int) -> DetectorAdapter:
+    """Return the adapter that reads the same network at another input size: anchors, points and grids are laid over that size.
+
+    Raises:
+        InvalidInput: the family cannot have this size, or its network is another one there.
+    """
+    policy = adapter.input
+    if (policy.height, policy.width) == (height, width):
+        return adapter
+    other = replace(adapter, input=policy.model_copy(update={"height": height, "width": width}))  # type: ignore[type-var]
+    with torch.device("meta"):
+        shapes = [{name: tensor.shape for name, tensor in one.build().state_dict().items()} for one in (adapter, other)]
+    if shapes[0] != shapes[1]:
+        raise InvalidInput(f"the network of {adapter.name} depends on the size of its input, so it cannot change; set 'multi_scale' to 0")
+    return other
 
 
 def split_decay(model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:

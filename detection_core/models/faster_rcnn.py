@@ -103,9 +103,10 @@ class FasterRcnnAdapter:
     def loss(self, model: FasterRCNN, images: Tensor, targets: Sequence[Target]) -> Loss:
         image_list = as_image_list(images)
         shifted = [{"boxes": target["boxes"], "labels": target["labels"] + 1} for target in targets]
-        features = model.backbone(images)
-        proposals, rpn_losses = model.rpn(image_list, features, shifted)
-        _, box_losses = model.roi_heads(features, proposals, image_list.image_sizes, shifted)
+        features = {level: feature.float() for level, feature in model.backbone(images).items()}
+        with torch.autocast(images.device.type, enabled=False):  # torchvision's stages make boxes in the dtype of their heads
+            proposals, rpn_losses = model.rpn(image_list, features, shifted)
+            _, box_losses = model.roi_heads(features, proposals, image_list.image_sizes, shifted)
         return Loss({**rpn_losses, **box_losses})
 
     def forward(self, model: FasterRCNN, images: Tensor) -> tuple[Tensor, ...]:

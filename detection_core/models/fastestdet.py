@@ -87,7 +87,7 @@ class FastestDetAdapter:
         return model
 
     def loss(self, model: nn.Module, images: Tensor, targets: Sequence[Target]) -> Loss:
-        logits, boxes, class_logits = model(images)  # [N, 1, h, w], [N, 4, h, w], [N, C, h, w]
+        logits, boxes, class_logits = (part.float() for part in model(images))  # [N, 1, h, w], [N, 4, h, w], [N, C, h, w]
         decoded = self._decode(boxes)  # [N, h, w, 4]
         assigned = [assign(decoded[image].detach(), target["boxes"], stride=STRIDE) for image, target in enumerate(targets)]
         image = torch.cat([torch.full_like(cells, number) for number, (cells, _) in enumerate(assigned)])

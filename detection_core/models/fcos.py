@@ -92,7 +92,7 @@ class FcosAdapter:
         return FCOS(backbone, len(self.classes), anchor_generator=self._points(), head=head)
 
     def loss(self, model: FCOS, images: Tensor, targets: Sequence[Target]) -> Loss:
-        logits, regression, centreness = self.forward(model, images)
+        logits, regression, centreness = (part.float() for part in self.forward(model, images))
         anchors = self._anchors.to(images.device)
         given = torch.stack([self.assign(anchors, target["boxes"]) for target in targets])
         positive, objects = given >= 0, objects_of(given, targets)

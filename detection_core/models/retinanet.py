@@ -102,7 +102,7 @@ class RetinaNetAdapter:
         return RetinaNet(backbone, len(self.classes), anchor_generator=generator, head=head)
 
     def loss(self, model: RetinaNet, images: Tensor, targets: Sequence[Target]) -> Loss:
-        logits, regression = self.forward(model, images)
+        logits, regression = (part.float() for part in self.forward(model, images))
         anchors = self._anchors.to(images.device)
         given = torch.stack([self.assign(anchors, target["boxes"]) for target in targets])
         positive, objects = given >= 0, objects_of(given, targets)

@@ -107,7 +107,7 @@ class SsdAdapter:
         return model
 
     def loss(self, model: SSD, images: Tensor, targets: Sequence[Target]) -> Loss:
-        logits, regression = self.forward(model, images)
+        logits, regression = (part.float() for part in self.forward(model, images))
         anchors = self._anchors.to(images.device)
         given = torch.stack([self.assign(anchors, target["boxes"]) for target in targets])
         positive, objects = given >= 0, objects_of(given, targets)

@@ -18,6 +18,22 @@ BACKGROUND, IGNORED = -1, -2
 Claim = Literal["nearest", "own"]
 
 
+@dataclass(frozen=True)
+class Grid:
+    """One level of cells; `width` and `height` are those of a cell in pixels, `per_cell` counts its places, which follow one another."""
+
+    rows: int
+    columns: int
+    width: float
+    height: float
+    per_cell: int = 1
+
+    @property
+    def count(self) -> int:
+        """Places of the level."""
+        return self.rows * self.columns * self.per_cell
+
+
 def match_by_iou(places: Tensor, objects: Tensor, *, above: float = 0.5, below: float = 0.4, claim: Claim | None = "nearest") -> Tensor:
     """Give each anchor the object that it overlaps most, where by `above` or more; under `below` it is background, between ignored.
 
@@ -65,6 +81,58 @@ def match_points(points: Tensor, strides: Tensor, ranges: Tensor, objects: Tenso
     areas = (objects[:, 2:] - objects[:, :2]).prod(dim=1)
     smallest, found = torch.where(suited, areas, float("inf")).min(dim=1)
     return torch.where(smallest < float("inf"), found, BACKGROUND)
+
+
+def holding_cells(objects: Tensor, grid: Grid) -> Tensor:
+    """Return the one cell that holds the middle of each object, int64 [g], numbered row by row (YOLO, Redmon et al. 2016, section 2).
+
+    A middle on the border of two cells lies in the next one; on the right or lower border of the image in the last.
+    """
+    middles = (objects[:, :2] + objects[:, 2:]) / 2
+    column = (middles[:, 0] / grid.width).floor().clamp(0, grid.columns - 1).long()
+    row = (middles[:, 1] / grid.height).floor().clamp(0, grid.rows - 1).long()
+    return row * grid.columns + column
+
+
+def smallest_wins(wanted: Tensor, objects: Tensor, places: int) -> Tensor:
+    """Give each of `places` the object that wants it (`wanted` int64 [g]), of several the smallest, of equally small ones the last."""
+    given = torch.full((places,), BACKGROUND, dtype=torch.int64, device=objects.device)
+    if not len(objects):
+        return given
+    order = (objects[:, 2:] - objects[:, :2]).prod(dim=1).argsort(descending=True, stable=True)
+    last = given.scatter_reduce(0, wanted[order], torch.arange(len(order), device=order.device), "amax")
+    return torch.where(last >= 0, order[last], given)
+
+
+def match_by_shape(anchors: Tensor, objects: Tensor, grids: Sequence[Grid], *, ignored_above: float = 0.5) -> Tensor:
+    """Give each object one anchor: of those of the cells that hold its middle the one of its shape (YOLOv3, section 2.1).
+
+    The likest shape is that of the largest IoU if both had one middle. Other anchors that overlap an object by more than `ignored_above`
+    are ignored; all of that is the anchors' and nothing the network's, as the paper's text has it. An anchor that two objects want goes to
+    the smaller one, which the paper leaves open.
+
+    Args:
+        anchors: [p, 4], level after level, cell by cell.
+        objects: [g, 4].
+        grids: the levels, whose counts sum to p.
+    """
+    background = torch.full((len(anchors),), BACKGROUND, dtype=torch.int64, device=anchors.device)
+    if not len(objects):
+        return background
+    starts = torch.tensor([0, *(grid.count for grid in grids)]).cumsum(0).tolist()
+    candidates = torch.cat(
+        [
+            start + holding_cells(objects, grid)[:, None] * grid.per_cell + torch.arange(grid.per_cell, device=anchors.device)
+            for start, grid in zip(starts, grids, strict=False)
+        ],
+        dim=1,
+    )  # [g, anchors of a cell of each level]
+    shapes, spans = anchors[candidates, 2:] - anchors[candidates, :2], (objects[:, 2:] - objects[:, :2])[:, None]
+    shared = torch.minimum(shapes, spans).prod(dim=2)
+    likest = (shared / (shapes.prod(dim=2) + spans.prod(dim=2) - shared)).argmax(dim=1, keepdim=True)
+    given = smallest_wins(candidates.gather(1, likest).squeeze(1), objects, len(anchors))
+    near = box_iou(anchors, objects).amax(dim=1) > ignored_above
+    return torch.where(given >= 0, given, torch.where(near, IGNORED, background))
 
 
 def atss(anchors: Tensor, objects: Tensor, level_sizes: Sequence[int], *, topk: int = 9) -> Tensor:

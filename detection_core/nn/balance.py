@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -22,6 +22,24 @@ class Balance:
     negatives: Tensor
     positive_loss: Tensor
     negative_loss: Tensor
+
+    def __add__(self, other: Balance) -> Balance:
+        """Return the sums over the images of both."""
+        return Balance(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+    def figures(self) -> dict[str, float]:
+        """Return named numbers: for each level, the finest 0, its positives and negatives and what part of the whole loss each brought.
+
+        The shares of all levels add up to 1, or are 0 where there was no loss at all.
+        """
+        whole = float(self.positive_loss.sum() + self.negative_loss.sum())
+        found: dict[str, float] = {}
+        for level in range(len(self.positives)):
+            found[f"positives_{level}"] = float(self.positives[level])
+            found[f"negatives_{level}"] = float(self.negatives[level])
+            found[f"positive_share_{level}"] = float(self.positive_loss[level]) / whole if whole else 0.0
+            found[f"negative_share_{level}"] = float(self.negative_loss[level]) / whole if whole else 0.0
+        return found
 
 
 def balance_of(loss: Tensor, given: Tensor, level_sizes: Sequence[int]) -> Balance:

@@ -68,6 +68,7 @@ class Classification:
 
 FOCAL = Classification("focal")
 HARD_MINING = Classification("hard_mining")
+CROSS_ENTROPY = Classification("cross_entropy")
 
 
 def class_targets(given: Tensor, labels: Sequence[Tensor], classes: int, quality: Tensor | None = None) -> Tensor:

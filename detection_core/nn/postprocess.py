@@ -35,9 +35,11 @@ class Limits(TypedDict):
 Decode = Callable[[Tensor], Tensor]
 
 
-def select_batch(images: Iterable[tuple[Tensor, Decode]], policy: InputPolicy, **limits: Unpack[Limits]) -> list[Detections]:
+def select_batch(
+    images: Iterable[tuple[Tensor, Decode]], policy: InputPolicy, *, nms: bool = True, **limits: Unpack[Limits]
+) -> list[Detections]:
     """Choose the detections of each image from its scores [places, classes], 0..1, and what decodes its places."""
-    return [select_detections(scores, decode, height=policy.height, width=policy.width, **limits) for scores, decode in images]
+    return [select_detections(scores, decode, height=policy.height, width=policy.width, nms=nms, **limits) for scores, decode in images]
 
 
 def select_detections(
@@ -50,6 +52,7 @@ def select_detections(
     nms_thresh: float,
     max_det: int,
     pre_nms_topk: int,
+    nms: bool = True,
 ) -> Detections:
     """Choose the detections of one image out of all places and classes.
 
@@ -61,6 +64,7 @@ def select_detections(
         decode: gives the boxes of the chosen places.
         height: of the network input, pixels.
         width: of the network input, pixels.
+        nms: False for networks that give each object to one place; then the best stay however much they overlap.
     """
     flat = scores.flatten()
     candidates = torch.nonzero(flat > score_thresh).squeeze(1)
@@ -72,7 +76,8 @@ def select_detections(
 
     large = ((boxes[:, 2:] - boxes[:, :2]) >= 0.01).all(dim=1)
     boxes, kept_scores, labels = boxes[large], kept_scores[large], labels[large]
-    keep = batched_nms(boxes, kept_scores, labels, nms_thresh)[:max_det]
+    ranked = batched_nms(boxes, kept_scores, labels, nms_thresh) if nms else kept_scores.argsort(descending=True, stable=True)
+    keep = ranked[:max_det]
     return Detections(boxes=boxes[keep], scores=kept_scores[keep], labels=labels[keep])
 
 

@@ -22,14 +22,12 @@ from detection_core.models.foreign import fit_outputs
 from detection_core.operations.context import JobContext, file_sha256
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.files import OutputFile
-from detection_core.schemas.manifest import InputPolicy, Manifest, Postprocessing
+from detection_core.schemas.manifest import NO_NMS, InputPolicy, Manifest, Postprocessing
 from detection_core.schemas.results import ImportModelResult
 from detection_core.schemas.specs import ImportModelSpec
 
 FASTESTDET = "fastestdet"
 MAX_WEIGHTS_BYTES = 256 << 20
-# For a suppression that suppresses nothing: NMS has been done, or none was needed.
-NO_NMS = 1.0
 
 
 def run(spec: ImportModelSpec, context: JobContext) -> ImportModelResult:

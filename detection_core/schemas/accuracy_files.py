@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from detection_core.schemas.accuracy import Bootstrap
 from detection_core.schemas.base import InvalidInput, explain
@@ -97,6 +97,26 @@ class ExamplesHead(_Part):
     iou: Number
     images: Annotated[list[Any], Field(max_length=0)]  # they were read before
     suspects: list[ExampleSuspect]
+
+
+class ExamplesSample(_Part):
+    """A few images in the form of the file `examples`: what a detector that is being trained finds on them."""
+
+    version: Literal[1]
+    classes: list[str]
+    score_thresh: Number
+    score_floor: Number
+    iou: Number
+    images: list[ExampleImage]
+
+    @model_validator(mode="after")
+    def _points_at_what_is_there(self) -> ExamplesSample:
+        for image in self.images:
+            labels = [truth.label for truth in image.truth] + [found.label for found in image.detections]
+            objects = [box.truth for box in image.detections if box.truth is not None]
+            if max(labels, default=-1) >= len(self.classes) or max(objects, default=-1) >= len(image.truth):
+                raise ValueError(f"image {image.id} points at a class or an object that is not there")
+        return self
 
 
 FILES = ("curves", "examples")

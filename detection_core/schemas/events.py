@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from detection_core.schemas.accuracy_files import ExamplesSample
 from detection_core.schemas.base import Schema
 from detection_core.schemas.files import OutputFile
 from detection_core.schemas.text import StorableText
@@ -19,10 +20,11 @@ class Event(Schema):
     """One line of `events.jsonl`.
 
     `progress`: `fraction` 0..1, `message`, `eta_s` or None. `metric`: `step`, `epoch` and named numbers in `values`.
-    `state`: a resumable state was written (`file`). `warning`: `message`.
+    `samples`: `step`, `epoch` and what is found now on a few images of val (`examples`). `state`: a resumable state was written (`file`).
+    `warning`: `message`.
     """
 
-    type: Literal["progress", "metric", "state", "warning"]
+    type: Literal["progress", "metric", "samples", "state", "warning"]
     time: float
     fraction: Annotated[float, Field(ge=0, le=1)] | None = None
     message: StorableText | None = None
@@ -30,6 +32,7 @@ class Event(Schema):
     step: int | None = None
     epoch: float | None = None
     values: dict[str, float | None] | None = None
+    examples: ExamplesSample | None = None
     file: OutputFile | None = None
 
 
@@ -48,6 +51,10 @@ class EventWriter:
         """Report numbers for the live curves."""
         self._write(type="metric", values=values, step=step, epoch=epoch)
 
+    def samples(self, examples: ExamplesSample, *, step: int, epoch: float | None = None) -> None:
+        """Show what is found now on a few images."""
+        self._write(type="samples", examples=examples, step=step, epoch=epoch)
+
     def state(self, file: OutputFile) -> None:
         """Say that a resumable state was written completely."""
         self._write(type="state", file=file)
@@ -59,6 +66,6 @@ class EventWriter:
     def _write(self, **fields: Any) -> None:
         if self._path is None:
             return
-        line = json.dumps(Event(time=time.time(), **fields).model_dump(mode="json", exclude_none=True))
+        line = json.dumps(Event(time=time.time(), **fields).model_dump(mode="json", exclude_defaults=True))
         with self._lock, self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")

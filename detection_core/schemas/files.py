@@ -24,12 +24,16 @@ FileRole = Literal[
 ]
 
 
+# A `ref` for the weights of a training: those that torchvision publishes for the detector.
+PUBLISHED = "published"
+
+
 class InputFile(Schema):
     """A file that a job reads.
 
     `sha256` names its bytes. While the job that makes it has not finished, it is None and `from_job` and
     `role` say where it will come from. `ref` is another way to get a data set where there is no server: a built-in name
-    such as `fields`, or a path.
+    such as `fields`, or a path; for the weights of a training also `published`.
     """
 
     sha256: Sha256 | None = None

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from detection_core.schemas.base import Schema
 
+# The `nms_thresh` of a model that no NMS follows, since it stands in the graph or is not needed: no overlap is larger.
+NO_NMS = 1.0
 DType = Literal["fp32", "fp16", "bf16", "int8"]
 Stages = Literal["one", "two", "set"]
 
@@ -29,7 +31,7 @@ class InputPolicy(Schema):
 
 
 class Postprocessing(Schema):
-    """Thresholds of decode and NMS. `score_thresh` 0.001 is the protocol of AP."""
+    """Thresholds of decode and NMS; `nms_thresh` is NO_NMS where no NMS follows. `score_thresh` 0.001 is the protocol of AP."""
 
     score_thresh: Annotated[float, Field(ge=0, le=1)] = 0.001
     nms_thresh: Annotated[float, Field(ge=0, le=1)] = 0.6

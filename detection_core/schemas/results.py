@@ -168,7 +168,12 @@ class CheckpointResult(Schema):
 
 
 class TrainResult(Schema):
-    """A finished training."""
+    """A finished training. `ended` says what ended it, `waiting_share` which part of the time steps waited for images.
+
+    `history` has a line an epoch: mean losses, `lr`, `images_per_s`, `waiting_share`, numbers on val, and for dense families for each
+    level (`_0` is the finest) the sums of an epoch: `positives_0`, `negatives_0`, and their parts of the classification loss of all levels,
+    `positive_share_0`, `negative_share_0`.
+    """
 
     kind: Literal["train"] = "train"
     best: CheckpointResult
@@ -180,6 +185,8 @@ class TrainResult(Schema):
     epochs: float
     seconds: float
     images_per_s: float
+    waiting_share: Unit | None = None
+    ended: Literal["epochs", "time", "early_stop"] | None = None
     history: tuple[dict[str, Any], ...] = ()
     environment: Environment
     files: tuple[OutputFile, ...]

@@ -60,7 +60,11 @@ class ImportSpec(Schema):
 
 
 class TrainSpec(Schema):
-    """Train `model` on the train split, choose on val."""
+    """Train `model` on the train split, choose on val.
+
+    `data_workers` threads prepare images beside the training, decoded images are kept up to `cache_mb`: both belong to the machine and
+    change nothing but the speed.
+    """
 
     schema_version: Literal[1] = 1
     kind: Literal["train"] = "train"
@@ -71,6 +75,8 @@ class TrainSpec(Schema):
     resume: InputFile | None = None
     device: Device = "cpu"
     threads: Threads = 1
+    data_workers: Annotated[int, Field(ge=1, le=64)] = 1
+    cache_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 1024
 
 
 class ExportSpec(Schema):

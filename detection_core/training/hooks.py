@@ -36,11 +36,11 @@ class StopOnRequest:
             raise StopRequested
 
     def after_epoch(self, run: Run) -> None:
-        self.after_step(run)
+        """Nothing: a state of between two epochs would have this epoch evaluated, and `run.stale` counted, once more."""
 
 
 class Validation:
-    """Evaluates the averaged weights on val and keeps the best.
+    """Evaluates the averaged weights on val, keeps the best, and counts the evaluations since (`run.stale`).
 
     Every `eval_every` epochs of the recipe; where time is limited, only as often as VALIDATION_SHARE allows.
 
@@ -81,8 +81,11 @@ class Validation:
         run.reserve_s = 1.2 * self._last_s
         run.validated = (run.step, metrics)
         if run.best is None or (metrics.ap or 0.0) > (run.best.metrics.ap or 0.0):
+            run.stale = 0
             weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in run.average.model.state_dict().items()}
             run.best = Best(weights, metrics, epoch_position(run))
+        else:
+            run.stale += 1
 
     def _cost(self, run: Run) -> float:
         """Seconds of one evaluation: the last one's, or as if an image took as long as in training, where it is also differentiated."""
@@ -108,7 +111,7 @@ class Journal:
             self._events.progress(TRAINING_PART * run.fraction, progress_line(run, left), eta_s=left)
         if now - self._last_metrics >= METRICS_EVERY_S:
             self._last_metrics = now
-            values: dict[str, float | None] = {**run.losses, "lr": run.lr, "images_per_s": run.images_per_s}
+            values: dict[str, float | None] = {**run.losses, **pace(run)}
             self._events.metric(values, step=run.step, epoch=epoch_position(run))
 
     def after_epoch(self, run: Run) -> None:
@@ -118,12 +121,13 @@ class Journal:
         """Write this epoch's line of history, or add the numbers on val to the line of this step."""
         scores: dict[str, float | None] = {}
         if run.validated is not None and run.validated[0] == run.step:
-            scores = {"val_ap": run.validated[1].ap, "val_ap50": run.validated[1].ap50}
+            scores = {"val_ap": run.validated[1].ap, "val_ap50": run.validated[1].ap50, "evaluations_since_best": run.stale}
         if run.history and run.history[-1]["step"] == run.step:
             values = {name: value for name, value in scores.items() if name not in run.history[-1]}
             run.history[-1] |= values
         else:
-            values = {**epoch_means(run), "lr": run.lr, "images_per_s": run.images_per_s, **scores}
+            balance = run.balance.figures() if run.balance is not None else {}
+            values = {**epoch_means(run), **pace(run), **balance, **scores}
             run.history.append({"epoch": epoch_position(run), "step": run.step, **values})
         if values:
             self._last_metrics = time.monotonic()
@@ -164,6 +168,11 @@ class StateSaving:
             self._save(run)
         self._last = time.monotonic()
         self._took_s = self._last - begin
+
+
+def pace(run: Run) -> dict[str, float]:
+    """Return the learning rate of the next step, the images a second, and the share of the time that steps waited for images."""
+    return {"lr": run.lr, "images_per_s": run.images_per_s, "waiting_share": run.waiting_share}
 
 
 def epoch_position(run: Run) -> float:

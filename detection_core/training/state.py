@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from detection_core.build import load_weights
+from detection_core.nn.balance import Balance
 from detection_core.schemas.base import InvalidInput, Schema
 from detection_core.schemas.manifest import Manifest
 from detection_core.schemas.recipe import Recipe
@@ -22,7 +23,7 @@ from detection_core.schemas.results import CocoMetrics
 from detection_core.training.loop import Best, Run
 
 # A training that goes on must agree in all other settings, or its recipe would not tell how it was made; time and epochs may be raised.
-FREE_SETTINGS = ("schema_version", "epochs", "max_minutes", "eval_every", "state_every_s")
+FREE_SETTINGS = ("schema_version", "epochs", "max_minutes", "eval_every", "early_stop", "state_every_s")
 
 
 class BestNote(Schema):
@@ -48,6 +49,10 @@ class Position(Schema):
     epoch_sums: dict[str, float]
     history: tuple[dict[str, Any], ...]
     best: BestNote | None
+    closing: bool = False
+    stale: int = 0
+    balance: dict[str, tuple[float, ...]] | None = None
+    scaler: dict[str, int | float] = {}
 
 
 def save_state(path: Path, run: Run, manifest: Manifest) -> None:
@@ -65,6 +70,10 @@ def save_state(path: Path, run: Run, manifest: Manifest) -> None:
         epoch_sums=run.epoch_sums,
         history=tuple(run.history),
         best=BestNote(metrics=run.best.metrics, epoch=run.best.epoch) if run.best else None,
+        closing=run.closing,
+        stale=run.stale,
+        balance={name: tuple(values.tolist()) for name, values in vars(run.balance).items()} if run.balance else None,
+        scaler=run.scaler.state_dict(),
     )
     members = {
         "state.json": position.model_dump_json().encode(),
@@ -104,6 +113,13 @@ def load_state(path: Path, run: Run, manifest: Manifest) -> None:
     run.carried_s, run.carried_images, run.reserve_s = position.elapsed_s, position.images, position.reserve_s
     run.epoch_sums, run.history = dict(position.epoch_sums), list(position.history)
     run.best = Best(best_weights, position.best.metrics, position.best.epoch) if position.best else None
+    run.closing, run.stale = position.closing, position.stale
+    run.balance = _load_balance(position.balance)
+    run.scaler.load_state_dict(position.scaler)
+
+
+def _load_balance(sums: dict[str, tuple[float, ...]] | None) -> Balance | None:
+    return Balance(**{name: torch.tensor(values, dtype=torch.float64) for name, values in sums.items()}) if sums else None
 
 
 def _pack(tensors: dict[str, Tensor]) -> bytes:

@@ -7,7 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from detection_core.assignment.layouts import AnchorOptions, has_layout, layout
+from detection_core.assignment.layouts import SELF_CHOSEN, AnchorOptions, has_layout, layout, variant_of
 from detection_core.assignment.report import assign
 from detection_core.catalogue.detectors import DETECTORS
 from detection_core.catalogue.specs import Neck
@@ -15,7 +15,9 @@ from tests.detection_core.assignment.makers import drawn_truth
 
 torch = pytest.importorskip("torch")
 
-BOXED = sorted(name for name, entry in DETECTORS.items() if entry.family != "fastestdet")  # which has a grid of cells, compared below
+# Families without either have grids of cells, which are compared below.
+BOXED = sorted(name for name, entry in DETECTORS.items() if entry.anchors or entry.family == "fcos")
+GRIDS = sorted(name for name, entry in DETECTORS.items() if has_layout(entry) and entry.family == "yolo" and not entry.anchors)
 NECKED = [(name, neck) for name in ("retinanet_resnet10_fpn", "fcos_resnet10_fpn", "ssd_resnet10") for neck in get_args(Neck)]
 ANCHORED = sorted(name for name, entry in DETECTORS.items() if entry.anchors)
 # Sizes over five levels, fewer ratios than published: as many anchors at a place on every level.
@@ -40,6 +42,12 @@ def anchors_of(adapter, model):
     """The anchors that training and detection use, for the feature maps that the network has."""
     from detection_core.models.adapter import feature_shapes, fixed_anchors
 
+    if DETECTORS[adapter.name].family == "yolo":
+        # What a network that tells zeros everywhere finds, for as many places as it has.
+        with torch.device("meta"):
+            told = adapter.forward(model.eval(), torch.zeros(1, 3, adapter.input.height, adapter.input.width, device="meta"))[0]
+        places = torch.arange(told.shape[1])
+        return adapter._decode(torch.zeros(len(places), 4), places)
     if DETECTORS[adapter.name].family == "ssd" and adapter.input.width != DETECTORS[adapter.name].input_size:
         return adapter._anchors  # the published network keeps the steps of its published input
     generator = model.rpn.anchor_generator if hasattr(model, "rpn") else model.anchor_generator
@@ -82,8 +90,8 @@ def compare_training(name, side, *, options=None, seeds=(1, 2)):
             assert found.owned.sum(axis=1).tolist() == owned.tolist()
 
 
-def test_every_catalogue_entry_is_described():
-    missing = [name for name, entry in DETECTORS.items() if not has_layout(entry)]
+def test_every_catalogue_entry_is_described_or_chooses_its_places_by_itself():
+    missing = [name for name, entry in DETECTORS.items() if has_layout(entry) == ((entry.family, variant_of(entry)) in SELF_CHOSEN)]
     assert not missing, "describe their anchors or points in detection_core/assignment/layouts.py"
 
 
@@ -117,7 +125,7 @@ def test_the_assignment_is_that_of_the_training_loss_on_every_level(name):
     compare_training(name, DETECTORS[name].input_size)
 
 
-@pytest.mark.parametrize("name", ["fasterrcnn_resnet10_fpn", "retinanet_resnet10_fpn", "ssd_resnet10"])
+@pytest.mark.parametrize("name", ["fasterrcnn_resnet10_fpn", "retinanet_resnet10_fpn", "ssd_resnet10", "yolov3_compact"])
 def test_the_assignment_of_other_anchors_is_that_of_the_training_loss_too(name):
     options = OTHER[len(layout(DETECTORS[name], height=256, width=256))]
     compare_training(name, 256, options=options, seeds=(3, 4, 5))
@@ -134,6 +142,26 @@ def test_the_levels_of_a_neck_are_described_and_assigned_as_the_network_has_them
             outputs = adapter.forward(model.eval(), torch.zeros(1, 3, side, side, device="meta"))
         assert {output.shape[1] for output in outputs} == {sum(level.count for level in levels)}
     compare_training(name, 256, options=options)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_cells_of_yolov1_and_what_they_learn_are_those_of_its_network_and_loss(name):
+    entry = DETECTORS[name]
+    side = entry.input_size
+    (level,) = layout(entry, height=side, width=side)
+    adapter, model = built(name, side)
+    with torch.device("meta"):
+        outputs = adapter.forward(model.eval(), torch.zeros(1, 3, side, side, device="meta"))
+    assert outputs[0].shape[1] == level.rows * level.columns == level.count / 2
+    truth = drawn_truth(seed=4, side=side, images=8, most=30)
+    found = assign(entry, (level,), truth)
+    owned, lost = np.zeros(len(truth), dtype=int), 0
+    for image in range(truth.images):
+        own = np.flatnonzero(truth.image == image)
+        given = adapter.assign(torch.from_numpy(truth.boxes[own])).numpy()
+        owned[own] = np.bincount(given[given >= 0], minlength=len(own))
+        lost += len(own) - int((given >= 0).sum())
+    assert lost > 0 and found.owned[:, 0].tolist() == owned.tolist()
 
 
 def test_fastestdet_has_one_grid_whose_cells_are_assigned_as_its_training_does_where_all_answer_alike():

@@ -118,7 +118,7 @@ def test_fine_tuning_from_the_published_weights_lowers_the_loss_and_makes_the_he
     losses = [entry["loss"] for entry in trained.history]
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
     events = [json.loads(line) for line in (job.out / "events.jsonl").read_text().splitlines()]
-    (warning,) = [event["message"] for event in events if event["type"] == "warning" and "start at random" in event["message"]]
+    (warning,) = [event["message"] for event in events if event["type"] == "warning" and "begin at random" in event["message"]]
     assert "head.classes" in warning
     _, model, manifest = load_checkpoint(job.out / trained.best.path)
     assert (manifest.model, manifest.classes) == ("fastestdet", ("crop", "weed"))

@@ -34,6 +34,10 @@ STATIC_PAGES = (
     "/models/fcos_resnet10_fpn",
     "/published",
     "/compare",
+    "/studies",
+    "/studies/focal-loss",
+    "/studies/necks",
+    "/studies/altitude",
 )
 ERROR_PAGES = ("/no-such-page", "/jobs/00000000-0000-0000-0000-000000000000")
 SIZES = {"phone": {"width": 390, "height": 844}, "desk": {"width": 1440, "height": 900}}

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from tests.workers.live import LiveWorker
 from workers.processes import kill_session
@@ -25,7 +26,16 @@ def own_folders(settings, fault_folder: Path) -> None:
     settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": location}}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(autouse=True)
+def workers_give_way(transactional_db: None) -> Iterator[None]:
+    """After a test its tables are emptied while a worker may be sweeping them: of the two it is the worker that Postgres stops, once
+    its statement has waited for a second, and the worker tries again."""
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("SET deadlock_timeout = '1min'")
+
+
+@pytest.fixture(scope="package")
 def _workers(fault_folder: Path) -> Iterator[list[LiveWorker]]:
     made: list[LiveWorker] = []
     yield made

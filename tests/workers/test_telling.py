@@ -147,3 +147,19 @@ def test_a_log_without_end_is_cut_and_says_so(teller, job, out, monkeypatch):
     teller.tell(all_of_it=True)
     assert log_text(job).endswith("the rest of the log is in the file that is kept at the end of the job\n")
     assert "y" not in log_text(job).split("…")[0]
+
+
+def test_sample_predictions_are_told_with_their_step_and_epoch(teller, job, out):
+    examples = {"version": 1, "classes": ["weed"], "score_thresh": 0.3, "score_floor": 0.3, "iou": 0.5, "images": []}
+    tell(out, {"type": "samples", "step": 20, "epoch": 2.0, "examples": examples})
+    teller.tell()
+    assert told(job, "samples") == [{"step": 20, "epoch": 2.0, "examples": examples}]
+
+
+def test_samples_that_point_at_a_class_that_is_not_there_are_passed_over(teller, job, out):
+    truth = [{"box": [0, 0, 9, 9], "label": 1, "crowd": False, "size": "small", "score": None}]
+    image = {"id": 1, "file": "a.png", "width": 64, "height": 48, "group": None, "truth": truth, "detections": []}
+    examples = {"version": 1, "classes": ["weed"], "score_thresh": 0.3, "score_floor": 0.3, "iou": 0.5, "images": [image]}
+    tell(out, {"type": "samples", "step": 20, "epoch": 2.0, "examples": examples})
+    teller.tell()
+    assert told(job, "samples") == []

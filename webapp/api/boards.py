@@ -11,8 +11,9 @@ from ninja import Router
 from ninja.errors import HttpError
 
 from webapp.api.auth import READ
-from webapp.api.present import checkpoint_out, result_out
-from webapp.api.schemas import CheckpointOut, FrontOut, Problem, ResultPage
+from webapp.api.present import checkpoint_out, comparison_out, result_out
+from webapp.api.schemas import CheckpointOut, ComparisonOut, FrontOut, Problem, ResultPage
+from webapp.compare.selectors import FEWEST, NUMBERS, chosen_results, verdicts
 from webapp.results.export import FORMATS
 from webapp.results.models import Checkpoint
 from webapp.results.selectors import BoardFilters, evaluated_job, front_groups, output_of, result_board, result_get, result_query
@@ -70,6 +71,17 @@ def frontier(request: HttpRequest) -> list[FrontOut]:
         FrontOut(group=group.key, title=group.title, points=[result_out(row) for row in rows if row.group_key == group.key])
         for group in groups
     ]
+
+
+@router.get("/comparisons", response={200: list[ComparisonOut], 422: Problem}, operation_id="comparisons")
+def comparisons(request: HttpRequest, results: str, number: str = "ap") -> list[ComparisonOut]:
+    """Compare two to eight results (their ids, comma separated) pair by pair on the same draws of the images, by one of their numbers."""
+    if number not in NUMBERS:
+        raise HttpError(422, f"number '{number}' is not compared; use one of {', '.join(NUMBERS)}")
+    chosen = chosen_results(results)
+    if len(chosen) < FEWEST:
+        raise HttpError(422, f"{len(chosen)} of these ids are results; give two to eight, comma separated")
+    return [comparison_out(verdict) for verdict in verdicts(chosen, number=number)]
 
 
 @router.get("/checkpoints", response=list[CheckpointOut], operation_id="checkpoints")

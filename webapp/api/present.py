@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from webapp.api.schemas import (
     CheckpointOut,
+    ComparisonOut,
     DatasetDetailOut,
     DatasetOut,
     DatasetVersionDetailOut,
@@ -17,6 +18,7 @@ from webapp.api.schemas import (
     ResultOut,
     SuiteOut,
 )
+from webapp.compare.selectors import Verdict
 from webapp.datasets.edits import shortened
 from webapp.datasets.models import Dataset, DatasetVersion
 from webapp.jobs.models import Job, Suite
@@ -148,6 +150,21 @@ def version_out(version: DatasetVersion) -> DatasetVersionOut:
 def _dataset_fields(dataset: Dataset) -> dict[str, Any]:
     fields = {name: getattr(dataset, name) for name in ("uuid", "name", "licence", "source")}
     return {**fields, "url": address("dataset-detail", dataset.uuid)}
+
+
+def comparison_out(verdict: Verdict) -> ComparisonOut:
+    """Present a paired comparison; `p` is the corrected one, which decides."""
+    found, winner = verdict.found, verdict.winner
+    return ComparisonOut(
+        first=verdict.first.uuid,
+        second=verdict.second.uuid,
+        difference=found.difference if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
+        p=verdict.p_holm,
+        winner=winner.uuid if winner else None,
+        obstacle=verdict.obstacle,
+    )
 
 
 def checkpoint_out(row: Checkpoint) -> CheckpointOut:

@@ -19,7 +19,7 @@ class Problem(Schema):
 
 
 class ModelOut(Schema):
-    """A detector of the catalogue."""
+    """A detector of the catalogue; `published_ap` is what others tell of the original, on the images of `published_on`."""
 
     name: str
     title: str
@@ -38,6 +38,7 @@ class ModelOut(Schema):
     compact: bool
     extra: str | None
     published_ap: float | None
+    published_on: str
 
 
 class DatasetVersionOut(Schema):
@@ -257,6 +258,21 @@ class FrontOut(Schema):
     group: str
     title: str
     points: list[ResultOut]
+
+
+class ComparisonOut(Schema):
+    """Two results of the same images, first minus second. `winner` is the better one's id where the difference is more than chance: `p`,
+    corrected by Holm's method for all pairs asked for, under 0.05, and `low` to `high`, 95%, without 0. `obstacle` says why two cannot be
+    compared; then there are no numbers."""
+
+    first: UUID
+    second: UUID
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    winner: UUID | None
+    obstacle: str
 
 
 class CheckpointOut(Schema):

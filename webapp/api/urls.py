@@ -7,7 +7,7 @@ from django.urls import path
 from ninja import NinjaAPI
 
 from detection_core.schemas.base import InvalidInput
-from webapp.api import assignment, boards, catalogue, foreign, jobs, uploads
+from webapp.api import assignment, boards, catalogue, foreign, jobs, studies, uploads
 
 api = NinjaAPI(
     title="Paretobox",
@@ -21,6 +21,7 @@ api.add_router("", catalogue.router, tags=["catalogue"])
 api.add_router("", assignment.router, tags=["catalogue"])
 api.add_router("", uploads.router, tags=["files"])
 api.add_router("", jobs.router, tags=["jobs"])
+api.add_router("", studies.router, tags=["studies"])
 api.add_router("", foreign.router, tags=["brought in"])
 api.add_router("", boards.router, tags=["results"])
 

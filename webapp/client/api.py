@@ -196,6 +196,18 @@ class Client:
         """Queue the pipeline for several models."""
         return Suite.of(self.call("POST", "/suites", json=request, headers={"Idempotency-Key": key or str(uuid.uuid4())}))
 
+    def studies(self) -> list[dict[str, Any]]:
+        """List the studies."""
+        return self.call("GET", "/studies")
+
+    def study(self, name: str, *, suite: str | None = None) -> dict[str, Any]:
+        """Show a study with what its newest complete run (or that of `suite`) has found."""
+        return self.call("GET", f"/studies/{name}", params={"suite": suite} if suite else {})
+
+    def submit_study(self, name: str, request: dict[str, Any], *, key: str | None = None) -> Suite:
+        """Queue a run of a study; `request` holds data set, epochs or minutes, seeds and lane."""
+        return Suite.of(self.call("POST", f"/studies/{name}", json=request, headers={"Idempotency-Key": key or str(uuid.uuid4())}))
+
     def import_dataset(
         self,
         name: str,
@@ -345,6 +357,10 @@ class Client:
     def frontier(self, **filters: Any) -> list[dict[str, Any]]:
         """List the groups with their points."""
         return self.call("GET", "/frontier", params=filters)
+
+    def compare(self, result_ids: list[str], *, number: str = "ap") -> list[dict[str, Any]]:
+        """Compare two to eight results pair by pair: first minus second, its 95% interval, p and the winner, if any."""
+        return self.call("GET", "/comparisons", params={"results": ",".join(result_ids), "number": number})
 
     def checkpoint(self, checkpoint_id: str) -> Checkpoint:
         """Show one checkpoint."""

@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from webapp.client.api import Access, Client, ClientError, Job, Result, login_file
-from webapp.client.show import jobs_table, now_text, results_table
+from webapp.client.api import Access, Client, ClientError, Job, Result, Suite, login_file
+from webapp.client.show import jobs_table, now_text, results_table, studies_table, study_table
 from webapp.client.watch import watch_suite
 
 console = Console(stderr=True)
@@ -69,6 +69,18 @@ def _parser() -> argparse.ArgumentParser:
     item.add_argument("--spec", type=Path, help="a job spec instead of models")
     item.add_argument("--key", help="idempotency key: the same key queues nothing twice")
     item.add_argument("--watch", action="store_true", help="wait until everything has ended")
+    item = command("study", "list the studies, show what one has found, or queue a run of it")
+    item.add_argument("name", nargs="?", help="of the study; without it they are listed")
+    item.add_argument("--queue", action="store_true", help="queue a run instead of showing the outcome")
+    item.add_argument("--dataset", help="name of a data set on the site, or a built-in one; not for a study that makes its own")
+    item.add_argument("--epochs", type=int, help="of each training (default: the study's)")
+    item.add_argument("--minutes", type=float, help="longest time of each training")
+    item.add_argument("--seed", type=int, action="append", dest="seeds", help="may be given several times (default: the study's)")
+    item.add_argument("--input-size", type=int)
+    item.add_argument("--duration", choices=["quick", "standard", "full"], help="of the latency measurements, where the study has them")
+    item.add_argument("--lane", default="cpu")
+    item.add_argument("--key", help="idempotency key: the same key queues nothing twice")
+    item.add_argument("--watch", action="store_true")
     item = command("import", "import a data set: a .zip or .tar, one of the catalogue, or a folder of the server")
     item.add_argument("source", help="a file, the name of a data set of the catalogue, or a folder that the server opened for import")
     item.add_argument("--name", help="the data set's name on the site")
@@ -193,17 +205,47 @@ def submit(client: Client, options: argparse.Namespace) -> int:
         request["backends"] = options.backend
     if options.weights:
         request["weights_sha256"] = options.weights if len(options.weights) == SHA256_DIGITS else client.checkpoint(options.weights).sha256
-    known = [row for row in client.datasets(options.dataset) if row["versions"]]
-    if known:
-        request["dataset_sha256"] = client.dataset_version(options.dataset)["artifact_sha256"]
-    else:
-        request["import_ref"] = options.dataset
-    suite = client.submit_pipeline(request, key=options.key)
+    suite = client.submit_pipeline(request | _dataset(client, options.dataset), key=options.key)
+    return _after_suite(client, suite, options)
+
+
+def _dataset(client: Client, name: str) -> dict[str, Any]:
+    """Return a data set as requests have it: the newest version on the site, else one that a job imports first."""
+    if any(row["versions"] for row in client.datasets(name)):
+        return {"dataset_sha256": client.dataset_version(name)["artifact_sha256"]}
+    return {"import_ref": name}
+
+
+def _after_suite(client: Client, suite: Suite, options: argparse.Namespace) -> int:
     console.print(f"{len(suite.jobs)} jobs queued: {suite.url}")
     ended = watch_suite(client, suite.uuid, console) if options.watch else suite
     if options.json:
         _print(ended.data)
     return 0 if not options.watch or all(job.state == "succeeded" for job in ended.jobs) else 1
+
+
+def study(client: Client, options: argparse.Namespace) -> int:
+    """List the studies, show one, or queue a run of it."""
+    if options.queue:
+        return _queue_study(client, options)
+    found: Any = client.study(options.name) if options.name else client.studies()
+    if options.json:
+        _print(found)
+    elif options.name:
+        Console().print(study_table(found))
+    else:
+        Console().print(studies_table(found))
+    return 0
+
+
+def _queue_study(client: Client, options: argparse.Namespace) -> int:
+    if not options.name:
+        raise ClientError("give the name of a study; `paretobox study` lists them")
+    names = ("epochs", "minutes", "seeds", "input_size", "duration", "lane")
+    request = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.dataset:
+        request |= {"dataset_name": options.dataset, **_dataset(client, options.dataset)}
+    return _after_suite(client, client.submit_study(options.name, request, key=options.key), options)
 
 
 def import_(client: Client, options: argparse.Namespace) -> int:
@@ -419,6 +461,7 @@ def _download_bar() -> Progress:
 
 COMMANDS = {
     "submit": submit,
+    "study": study,
     "import": import_,
     "freeze": freeze,
     "import-model": import_model,

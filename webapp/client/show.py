@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.table import Table
 
@@ -48,6 +49,31 @@ def results_table(rows: Sequence[Result], *, title: str) -> Table:
         numbers = (ap_text(row.ap), ap_text(row.ap50), ms_text(row.p50_ms), ms_text(row.p95_ms), fps_text(row.fps))
         style = "bold" if row.on_front else None
         table.add_row(row.model, row.backend, *numbers, " ".join(row.flags), verdict(row), style=style)
+    return table
+
+
+def studies_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Return the studies as a table."""
+    table = Table()
+    for name in ("study", "question"):
+        table.add_column(name)
+    table.add_column("trainings", justify="right")
+    for row in rows:
+        table.add_row(row["name"], row["question"], str(row["trainings"]))
+    return table
+
+
+def study_table(found: dict[str, Any]) -> Table:
+    """Return the differences of a study as a table, with its sentences below."""
+    table = Table(title=found["title"], caption=" ".join(found["sentences"]) or "no run of it has numbers yet")
+    for name in ("arm", "against", "tested"):
+        table.add_column(name)
+    for name in ("AP", "from", "to", "paper"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for one in found["differences"]:
+        numbers = (ap_text(one[name]) for name in ("difference", "low", "high", "paper_difference"))
+        table.add_row(one["arm"], one["baseline"], one["tested"], *numbers, one["verdict"])
     return table
 
 

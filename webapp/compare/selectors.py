@@ -10,17 +10,13 @@ from uuid import UUID
 
 from detection_core.evaluation.paired import PairedDifference, holm, paired_difference, winner
 from webapp.results.accuracy import curves_of
+from webapp.results.comparable import UNFIT, bootstrap_of, draws_obstacle
 from webapp.results.models import Result
-from webapp.results.selectors import EVALUATORS_DISAGREE, THRESHOLDED, output_of, results_with_relations
+from webapp.results.selectors import output_of, results_with_relations
 
 FEWEST, MOST = 2, 8
 NUMBERS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_small": "AP small", "ar_100": "AR 100"}
 UNDEFINED = "undefined: the split has no such objects"
-# Flags of results that beat nothing, and why.
-UNFIT = {
-    EVALUATORS_DISAGREE: "the two evaluators count one of them differently: see its page",
-    THRESHOLDED: "one of them is a lower bound of AP: evaluate it at score threshold 0.001",
-}
 
 
 @dataclass(frozen=True)
@@ -76,11 +72,6 @@ def comparable_with(result: Result, *, most: int = 50) -> list[Result]:
     return list(same.exclude(pk=result.pk).order_by("-ap", "id")[:most])
 
 
-def _bootstrap(row: Result) -> dict[str, Any]:
-    card = (row.evaluation.result.get("accuracy") if row.evaluation else None) or {}
-    return card.get("bootstrap") or {}
-
-
 def _curves(row: Result) -> dict[str, Any]:
     return curves_of(output_of(row.evaluation.job, "curves")) if row.evaluation else {}
 
@@ -92,14 +83,8 @@ def _obstacle(first: Result, second: Result, curves: dict[int, dict[str, Any]]) 
             return why
     if first.dataset_version.content_hash != second.dataset_version.content_hash or first.split != second.split:
         return "other images: evaluate both on the same data set version and split"
-    drawn = [_bootstrap(row) for row in (first, second)]
-    if not all(drawn) or not all(curves[row.pk].get("draws") for row in (first, second)):
-        return "no draws are stored: evaluate again"
-    if drawn[0]["key"] != drawn[1]["key"]:
-        return "drawn differently: evaluate both again"
-    if drawn[0].get("groups_ignored"):
-        return "too few groups to tell a difference from chance: bring images of more places, flights or clips"
-    return ""
+    drawn = all(curves[row.pk].get("draws") for row in (first, second))
+    return draws_obstacle(bootstrap_of(first.evaluation), bootstrap_of(second.evaluation), drawn=drawn)
 
 
 def _uuid(text: str) -> UUID | None:

@@ -166,4 +166,4 @@ def _is_coco_val(row: Result, claimed: PublishedResult) -> bool:
 
 def family_of(row: PublishedResult) -> str:
     """Return our name of a published row's family; its own where the catalogue has none."""
-    return next((name for name, title in FAMILY_NAMES.items() if title == row.family), row.family)
+    return FAMILY_NAMES.get(row.family, row.family)

@@ -129,6 +129,21 @@ def examples_of(artifact: Artifact) -> Examples:
     return known
 
 
+def examples_of_sample(data: dict[str, Any]) -> Examples:
+    """Return what a sample of a few images holds, as a training tells it (detection_core.schemas.accuracy_files.ExamplesSample).
+
+    Raises:
+        Unreadable: it is not such a sample.
+    """
+    columns = _Columns()
+    try:
+        for image in data["images"]:
+            columns.add(image)
+        return columns.examples(data)
+    except (ValueError, LookupError, TypeError, OverflowError) as error:
+        raise Unreadable(f"the sample cannot be read: {error}") from None
+
+
 def _read(artifact: Artifact) -> Examples:
     try:
         with artifact_open(artifact) as stream:

@@ -22,6 +22,7 @@ class ImageNumber:
 register_converter(ImageNumber, "image")
 
 urlpatterns = [
+    path("jobs/<uuid:uuid>/samples", views.gallery_samples, name="gallery-samples"),
     path("evaluations/<uuid:uuid>/images", views.gallery_images, name="gallery-images"),
     path("evaluations/<uuid:uuid>/images/<image:number>", views.gallery_image, name="gallery-image"),
     path("evaluations/<uuid:uuid>/suspects", views.gallery_suspects, name="gallery-suspects"),

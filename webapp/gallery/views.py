@@ -9,13 +9,14 @@ from uuid import UUID
 
 from django.core.paginator import Page, Paginator
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from webapp.gallery import selectors
 from webapp.gallery.counts import AtScore, operating_words, score_words_of, slider
 from webapp.gallery.drawing import BROAD_LETTERS, LARGE_LETTERS, Album, crop_around
 from webapp.gallery.examples import SIZES, Unreadable
+from webapp.gallery.samples import sampled, samples_of, trained_on
 from webapp.gallery.selectors import Looked, Wanted
 from webapp.gallery.suspects import suspect_kinds, suspects_csv, suspects_shown
 from webapp.jobs.models import Job
@@ -128,6 +129,31 @@ def gallery_differences(request: HttpRequest, looked: Looked, other: UUID) -> Ht
     if not obstacle:
         context |= _side_by_side(request, looked, second)
     return render(request, "gallery/differences.html", context)
+
+
+@require_safe
+def gallery_samples(request: HttpRequest, uuid: UUID) -> HttpResponse:
+    """Show what a training found on a few images of val after one of its evaluations, the newest by default; for scripts, that alone."""
+    job = get_object_or_404(Job, uuid=uuid, kind="train")
+    samples = samples_of(job)
+    if not samples:
+        return render(request, "gallery/samples.html", {"job": job, "samples": samples})
+    shown = next((sample for sample in samples if str(sample.seq) == request.GET.get("at")), samples[-1])
+    try:
+        album = Album(sampled(job, shown), trained_on(job), score=0.0)
+    except Unreadable:
+        raise Http404("these sample predictions cannot be read") from None
+    place = samples.index(shown)
+    context = {
+        "job": job,
+        "samples": samples,
+        "shown": shown,
+        "previous": samples[place - 1] if place else None,
+        "next": samples[place + 1] if place + 1 < len(samples) else None,
+        "album": album,
+        "pictures": [album.picture(number) for number in range(len(album.examples))],
+    }
+    return render(request, "gallery/_samples.html" if request.GET.get("part") else "gallery/samples.html", context)
 
 
 def _looked_at(uuid: UUID) -> Looked | Job:

@@ -20,6 +20,7 @@ from webapp.datasets.archive import SPLITS, archive_index
 
 # A report is some kilobytes; a person changes sizes and models back and forth.
 KEPT_REPORTS = 512
+NOT_COUNTED = "Its training chooses places by what the network answers, so nothing can be counted before."
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def anchors_of(value: str) -> tuple[str, AnchorOptions]:
 
 def _row(sha256: str, detector: Detector, input_size: int | None, taken: AnchorOptions | None, *, fit: bool) -> AssignmentRow:
     if not has_layout(detector):
-        return AssignmentRow(detector, problem="Nothing is counted for this family.")
+        return AssignmentRow(detector, problem=NOT_COUNTED)
     try:
         own = report_of(sha256, detector.name, input_size=input_size)
         neck = taken.neck if taken else None

@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from webapp.datasets.edits import history_words
 from webapp.datasets.models import DatasetVersion
+from webapp.jobs.balance import loss_balance, of_a_level
 from webapp.jobs.listing import JobRow, job_rows
 from webapp.jobs.live import event_data
 from webapp.jobs.models import Job, JobAttempt, JobEvent, JobOutput
@@ -88,7 +89,7 @@ def _attempts(job: Job) -> list[tuple[JobAttempt, str]]:
 
 def job_record(job: Job) -> dict[str, Any]:
     """Return what stays: what was asked, what it needs, events, curves and the log as far as it is known."""
-    moves = JobEvent.objects.filter(job=job).exclude(type="metric").order_by("-seq")[:EVENTS_SHOWN]
+    moves = JobEvent.objects.filter(job=job).exclude(type__in=("metric", "samples")).order_by("-seq")[:EVENTS_SHOWN]
     points = list(JobEvent.objects.filter(job=job, type="metric").order_by("-seq")[:POINTS_SHOWN])[::-1]
     log = log_text(job)
     return {
@@ -98,10 +99,19 @@ def job_record(job: Job) -> dict[str, Any]:
         "dependents": _others(job.dependents.values_list("job_id", flat=True)),
         "events": [shown_event(event) for event in moves],
         "points": [event_data(point) for point in points],
+        "point_rows": [_point_row(point) for point in points],
+        "balance": loss_balance([point.data.get("values") or {} for point in points]),
         "log": log[-LOG_SHOWN:],
         "log_cut": len(log) > LOG_SHOWN,
+        "samples": JobEvent.objects.filter(job=job, type="samples").exists(),
         "live": {"seq": job.event_seq, "attempt": job.attempt, "bytes": len(log.encode()), "final": job.state in FINAL},
     }
+
+
+def _point_row(point: JobEvent) -> dict[str, Any]:
+    """A point of the curves as a line of the table; what belongs to one level has a table of its own."""
+    values = {name: value for name, value in (point.data.get("values") or {}).items() if not of_a_level(name)}
+    return {"step": point.data.get("step"), "epoch": point.data.get("epoch"), "values": values}
 
 
 def _others(ids: Any) -> list[JobRow]:

@@ -163,12 +163,14 @@ def _news(job: dict[str, Any], log: dict[str, int], behind: dict[int, int]) -> N
 def event_data(event: JobEvent) -> dict[str, Any]:
     """Return an event as pages get it, in the page itself and in the stream."""
     words = shown_event(event).words
+    # Sample predictions are many boxes; the page fetches them drawn.
+    data = {name: event.data.get(name) for name in ("step", "epoch")} if event.type == "samples" else event.data
     return {
         "seq": event.seq,
         "type": event.type,
         "attempt": event.attempt,
         "at": event.created_at.isoformat(),
-        "data": event.data,
+        "data": data,
         "words": words,
     }
 

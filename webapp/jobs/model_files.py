@@ -9,7 +9,7 @@ from typing import Any
 
 from detection_core.catalogue.detectors import DETECTORS
 from detection_core.schemas.base import InvalidInput
-from detection_core.schemas.files import InputFile
+from detection_core.schemas.files import PUBLISHED, InputFile
 from webapp.jobs.models import JobOutput
 from webapp.jobs.states import State
 
@@ -92,6 +92,14 @@ def checkpoint_of_family(sha256: str, *, model: str) -> InputFile:
         what = f"{manifest.get('model')}, family {manifest.get('family')}"
         raise InvalidInput(f"the checkpoint is of {what}, and {model} is of {own}; choose a checkpoint of the same family, or none")
     return InputFile(sha256=sha256, name=row.name)
+
+
+def published_weights(model: str) -> InputFile:
+    """Return what torchvision publishes for `model` as the input of its training; InvalidInput where that is nothing."""
+    if DETECTORS[model].published_weights is None:
+        having = ", ".join(entry.name for entry in DETECTORS.values() if entry.published_weights)
+        raise InvalidInput(f"field 'weights': nobody publishes weights for {model}; start at random, or train one of {having}")
+    return InputFile(ref=PUBLISHED, name="published weights")
 
 
 def _model_file(row: Mapping[str, Any], brought: set[str]) -> ModelFile:

@@ -12,13 +12,14 @@ from webapp.jobs.states import FailureKind, Slot, State
 
 
 class Suite(models.Model):
-    """Jobs submitted together: a pipeline or a sweep."""
+    """Jobs submitted together: a pipeline, a sweep, or the trainings of a study (`study` is its name in the catalogue)."""
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     name = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
     idempotency_key = models.CharField(max_length=200, null=True, blank=True, unique=True)
+    study = models.CharField(max_length=50, blank=True, default="", db_index=True)
 
     def __str__(self) -> str:
         return self.name
@@ -28,7 +29,8 @@ class Job(models.Model):
     """A request with a lifecycle (docs/jobs.md). `spec` is detection_core.schemas.specs, `result` its result.
 
     Every write of a running job carries `attempt` in its WHERE. All times are the database's. `origin` names the machine of a job that
-    was run elsewhere and came in as a bundle; it is empty for jobs of our own workers.
+    was run elsewhere and came in as a bundle; it is empty for jobs of our own workers. `labels` say which part of its suite a job is, such
+    as a study's arm and seed.
     """
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -60,6 +62,7 @@ class Job(models.Model):
     resume_sha256 = models.CharField(max_length=64, blank=True)
     result = models.JSONField(null=True, blank=True)
     origin = models.CharField(max_length=200, blank=True, default="")
+    labels = models.JSONField(default=dict, blank=True)
     failure_kind = models.CharField(max_length=10, choices=FailureKind.choices, blank=True)
     failure_message = models.TextField(blank=True)
     log_tail = models.TextField(blank=True)
@@ -112,7 +115,7 @@ class JobAttempt(models.Model):
 
 
 class JobEvent(models.Model):
-    """A move, a warning or a metric point; `seq` counts within the job without gaps (Job.event_seq is the last)."""
+    """A move, a warning, a metric point or sample predictions; `seq` counts within the job without gaps (Job.event_seq is the last)."""
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events")
     seq = models.PositiveIntegerField()

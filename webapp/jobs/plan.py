@@ -24,8 +24,10 @@ NOUNS = {
     "benchmark": ("latency measurement", "latency measurements"),
     "score": ("scoring", "scorings"),
 }
-# What a kind took on two CPU cores, for a site that has no past jobs to ask; warming up and saving come on top of the minutes.
-FIRST_GUESS_S = {"import": 20.0, "import_model": 15.0, "score": 20.0, "export": 15.0, "evaluate": 30.0, "train": 1200.0}
+# What a kind took on two CPU cores, for a site that has no past jobs to ask; warming up and saving come on top of the minutes. The epoch is
+# that of a small network on a few hundred images.
+FIRST_GUESS_S = {"import": 20.0, "import_model": 15.0, "score": 20.0, "export": 15.0, "evaluate": 30.0}
+AN_EPOCH_S = 20.0
 AROUND_A_TRAINING_S = 25.0
 AROUND_A_MEASUREMENT_S = 8.0
 
@@ -87,6 +89,8 @@ def _seconds(spec: JobSpec, lane: str, known: Known) -> float:
     if isinstance(spec, TrainSpec) and spec.recipe.max_minutes:
         return spec.recipe.max_minutes * 60 + AROUND_A_TRAINING_S
     key = (spec.kind, *(getattr(spec, name, "") for name in ("model", "backend", "duration")))
+    if isinstance(spec, TrainSpec):
+        key = (*key, str(spec.recipe.epochs))
     if key not in known:
         past = estimate_seconds(Job(kind=spec.kind, spec=spec.to_dict(), lane=lane))
         known[key] = past if past is not None else _first_guess(spec)
@@ -97,6 +101,8 @@ def _first_guess(spec: JobSpec) -> float:
     if isinstance(spec, BenchmarkSpec):
         rule = DURATIONS[spec.duration]
         return rule.runs * rule.max_seconds + AROUND_A_MEASUREMENT_S
+    if isinstance(spec, TrainSpec):
+        return spec.recipe.epochs * AN_EPOCH_S + AROUND_A_TRAINING_S
     return FIRST_GUESS_S.get(spec.kind, 60.0)
 
 

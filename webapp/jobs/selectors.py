@@ -83,14 +83,21 @@ def why_waiting(job: Job) -> str:
 
 
 def estimate_seconds(job: Job) -> float | None:
-    """Return how long a job is likely to run, from the last ones of its kind (a training: of its model) in its lane; None without any."""
+    """Return how long a job is likely to run, from the last ones of its kind (a training: of its model) in its lane; None without any.
+
+    A training that its epochs end is judged, epoch by epoch, by those that their epochs ended.
+    """
     past = Job.objects.filter(kind=job.kind, lane=job.lane, state=State.SUCCEEDED, started_at__isnull=False, finished_at__isnull=False)
     for name in ("model", "duration", "backend"):
         if name in job.spec:
             past = past.filter(**{f"spec__{name}": job.spec[name]})
-    times = past.order_by("-finished_at").values_list("started_at", "finished_at")[:PAST_JOBS]
-    seconds = [(ended - started).total_seconds() for started, ended in times if started and ended]
-    limit = (job.spec.get("recipe") or {}).get("max_minutes")
+    recipe = job.spec.get("recipe") or {}
+    limit = recipe.get("max_minutes")
+    epochs = None if limit else recipe.get("epochs")
+    if epochs:
+        past = past.filter(spec__recipe__max_minutes=None, spec__recipe__epochs__gte=1)
+    times = past.order_by("-finished_at").values_list("started_at", "finished_at", "spec__recipe__epochs")[:PAST_JOBS]
+    seconds = [(ended - started).total_seconds() * (epochs / done if epochs else 1) for started, ended, done in times if started and ended]
     if not seconds:
         return limit * 60 if limit else None
     typical = statistics.median(seconds)

@@ -47,11 +47,14 @@ class Matrix:
 
 
 def suite_matrix(rows: Sequence[JobRow]) -> Matrix:
-    """Sort the jobs of a suite into a matrix; a second job of the same model and step stands among the others."""
+    """Sort the jobs of a suite into a matrix; a second job of the same model and step stands among the others.
+
+    Jobs of a study that test one training on several data sets have a column for each of these.
+    """
     cells: dict[str, dict[Step, JobRow]] = {}
     others: list[JobRow] = []
     for row in rows:
-        step = (row.job.kind, str(row.job.spec.get("backend") or ""))
+        step = (row.job.kind, str(row.job.labels.get("tested_title") or row.job.spec.get("backend") or ""))
         model = row.job.title.partition(" · ")[0]
         if row.job.kind in ("import", "score", "probe") or not model or step in cells.get(model, {}):
             others.append(row)

@@ -9,6 +9,7 @@ from typing import Any
 
 from detection_core.catalogue.flags import FLAGS
 from detection_core.catalogue.scenarios import DURATIONS, SCENARIOS
+from detection_core.schemas.manifest import NO_NMS
 from webapp.results.models import Checkpoint, Evaluation, LatencyMeasurement, Result
 from webapp.results.selectors import EVALUATORS_DISAGREE, THRESHOLDED
 
@@ -168,13 +169,18 @@ def _evaluation_facts(evaluation: Evaluation) -> list[tuple[str, str]]:
     audit = result.get("audit")
     facts = [
         ("Score threshold", f"{protocol.get('score_thresh', 0.001):g}"),
-        ("NMS", f"at IoU {protocol.get('nms_thresh', '–')}, at most {protocol.get('max_det', '–')} detections an image"),
+        ("NMS", f"{_nms_words(protocol)}, at most {protocol.get('max_det', '–')} detections an image"),
         ("Images", f"{result.get('images', '–')}, {result.get('detections', '–')} detections"),
         ("AP counted by", str(result.get("engine", "–"))),
     ]
     if audit:
         facts.append(("Audited by", f"{audit['engine']}: largest difference {audit['max_abs_difference']:.1g}"))
     return facts
+
+
+def _nms_words(protocol: Mapping[str, Any]) -> str:
+    threshold = protocol.get("nms_thresh", "–")
+    return "none after the network" if threshold == NO_NMS else f"at IoU {threshold}"
 
 
 def environment_facts(record: dict[str, Any]) -> list[tuple[str, str]]:

@@ -27,11 +27,8 @@ from webapp.datasets.models import DatasetVersion
 from webapp.datasets.services import dataset_describe, dataset_version_record
 from webapp.hardware.services import environment_record
 from webapp.jobs.models import Job
+from webapp.results.comparable import accuracy_flags
 from webapp.results.models import Checkpoint, Evaluation, ExportedModel, LatencyMeasurement, Result
-from webapp.results.selectors import EVALUATORS_DISAGREE, THRESHOLDED
-
-LARGEST_AUDIT_DIFFERENCE = 1e-6
-AP_SCORE_THRESH = 0.001
 
 Outputs = Mapping[str, Artifact]
 
@@ -280,12 +277,7 @@ def _card_columns(evaluation: Evaluation | None) -> tuple[float | None, float | 
 
 
 def _flags(evaluation: Evaluation | None, latency: LatencyMeasurement | None) -> list[str]:
-    flags = list(latency.flags) if latency else []
-    if evaluation and evaluation.result["audit"]["max_abs_difference"] > LARGEST_AUDIT_DIFFERENCE:
-        flags.append(EVALUATORS_DISAGREE)
-    if evaluation and evaluation.protocol.get("score_thresh", 0.0) > AP_SCORE_THRESH:
-        flags.append(THRESHOLDED)
-    return flags
+    return [*(latency.flags if latency else ()), *(accuracy_flags(evaluation) if evaluation else ())]
 
 
 def _origin(evaluation: Evaluation | None, latency: LatencyMeasurement | None) -> str:

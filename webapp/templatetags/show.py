@@ -47,6 +47,19 @@ def signed_ap(value: float | None) -> str:
 
 
 @register.filter
+def percent(value: float | None) -> str:
+    """Show a share (0..1) in per cent, with more digits near 0 and near 100, neither of which a part of the whole ever reads."""
+    if value is None:
+        return "–"
+    hundredths = value * 100
+    if 0 < hundredths < 0.01:
+        return "< 0.01 %"
+    if 99.99 < hundredths < 100:
+        return "> 99.99 %"
+    return f"{hundredths:.2f} %" if 0 < hundredths < 1 or 99 < hundredths < 100 else f"{hundredths:.1f} %"
+
+
+@register.filter
 def ms(value: float | None) -> str:
     """Show milliseconds with three significant digits, or an en dash."""
     if value is None:

@@ -63,12 +63,14 @@ def test_a_proposal_has_the_form_of_the_options_and_covers_what_it_tells(name):
     proposal = fit(name, truth, side)
     levels = layout(entry, height=side, width=side, options=proposal.options)
     own = layout(entry, height=side, width=side)
+    # SSD's and YOLOv3's own anchors are no sizes in ratios, so that a proposal can be worse; the report tells.
+    free = entry.family not in ("ssd", "yolo")
     if entry.family != "ssd":
         assert [level.per_place for level in levels] == [level.per_place for level in own]
     assert proposal.after.mean_best_iou == pytest.approx(best_iou(levels, truth).mean(), abs=1e-6)
     assert proposal.before.share_matched == pytest.approx((best_iou(own, truth) >= 0.5).mean())
     assert all(list(level) == sorted(level) for level in proposal.options.anchor_sizes)
-    assert proposal.after.score >= proposal.before.score - (0.1 if entry.family == "ssd" else 1e-9)
+    assert proposal.after.score >= proposal.before.score - (1e-9 if free else 0.1)
 
 
 def test_the_same_objects_and_seed_give_the_same_proposal():

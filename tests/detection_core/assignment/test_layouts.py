@@ -45,6 +45,15 @@ def test_default_boxes_of_given_sizes_stand_around_the_middle_of_a_cell_and_are_
     assert levels[4].boxes()[0].tolist() == [-64, -64, 192, 192]
 
 
+def test_the_anchors_of_yolov3_stand_around_the_middles_of_cells_on_three_scales_and_grow_with_the_input():
+    levels = levels_of("yolov3_compact", 832)
+    assert [(level.rows, level.per_place, level.cell_width) for level in levels] == [(104, 3, 8.0), (52, 3, 16.0), (26, 3, 32.0)]
+    assert levels[0].boxes()[:2].tolist() == [[4 - 10, 4 - 13, 4 + 10, 4 + 13], [4 - 16, 4 - 30, 4 + 16, 4 + 30]]
+    given = levels_of("yolov3_compact", anchor_sizes=((8,), (16, 20), (32,)), aspect_ratios=((4,), (1,), (1,)))
+    assert [level.per_place for level in given] == [1, 2, 1]
+    assert given[0].boxes()[0].tolist() == [2, -4, 6, 12]
+
+
 def test_an_input_need_not_be_square_nor_a_multiple_of_the_stride():
     rows = [(level.rows, level.columns) for level in layout(DETECTORS["fcos_resnet10_fpn"], height=100, width=260)]
     assert rows == [(13, 33), (7, 17), (4, 9), (2, 5)]
@@ -64,6 +73,8 @@ def test_an_input_need_not_be_square_nor_a_multiple_of_the_stride():
         ("fasterrcnn_resnet10_fpn", {"anchor_sizes": ((float("nan"),),) * 4}, "finite number"),
         ("retinanet_resnet10_fpn", {"aspect_ratios": (tuple(range(1, 14)),) * 4}, "39 anchors at a place; give at most 36"),
         ("ssd_resnet10", {"anchor_sizes": ((8,),) * 5}, "takes anchor_sizes and aspect_ratios together"),
+        ("yolov3_compact", {"aspect_ratios": ((1,),) * 3}, "takes anchor_sizes and aspect_ratios together, in place of its pairs"),
+        ("yolov1_compact", {"anchor_sizes": ((8,),)}, "has no anchors; leave out anchor_sizes and aspect_ratios"),
         ("fcos_resnet10_fpn", {"anchor_sizes": FOUR}, "has no anchors; leave out anchor_sizes and aspect_ratios"),
         ("fcos_resnet10_fpn", {"anchor_size": FOUR}, "field 'anchor_size' is not known"),
         ("retinanet_resnet10_fpn", {"anchor_sizes": FOUR, "neck": "single"}, "has 1 level and anchor_sizes has 4; give one list"),

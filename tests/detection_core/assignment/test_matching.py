@@ -84,7 +84,7 @@ def test_no_object_at_all_leaves_only_negatives():
 def one_level(*boxes):
     """A level whose grid is one cell with these boxes."""
     sides = np.array(boxes, dtype=np.float32)
-    return (Level(sides[:, [0]], sides[:, [2]], sides[:, [1]], sides[:, [3]]),)
+    return (Level(sides[:, [0]], sides[:, [2]], sides[:, [1]], sides[:, [3]], 128, 128),)
 
 
 def test_overlaps_between_the_thresholds_are_left_out_and_the_best_anchor_is_positive_however_low():

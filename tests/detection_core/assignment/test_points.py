@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from detection_core.assignment.layouts import layout
-from detection_core.assignment.points import match_points, match_surrounding
+from detection_core.assignment.points import match_holding, match_points, match_shapes, match_surrounding
 from detection_core.catalogue.detectors import DETECTORS
 from tests.detection_core.assignment.makers import truth_of
 
+V1, V3 = (layout(DETECTORS[name], height=256, width=256) for name in ("yolov1_compact", "yolov3_compact"))
 FCOS = layout(DETECTORS["fcos_resnet10_fpn"], height=256, width=256)
 
 
@@ -44,8 +45,29 @@ def test_four_points_surround_a_middle_and_those_outside_the_grid_do_not_count()
     assert same.owned[:, 0].tolist() == [0, 0, 4]
 
 
+def test_one_cell_holds_a_middle_and_learns_one_object_by_one_of_its_two_boxes():
+    level = V1[0]
+    assert (level.rows, level.columns, level.per_place, level.cell_width) == (8, 8, 2, 32.0)
+    # Two middles in the cell of columns 32 to 64, and one at the end of the image.
+    found = match_holding(level, truth_of([[30, 30, 70, 70], [40, 40, 60, 60], [256, 256, 256, 256]]))
+    assert found.owned[:, 0].tolist() == [0, 1, 1] and found.reached.all()
+    assert (found.positives.tolist(), found.negatives.tolist()) == ([2], [126])
+    same = match_holding(level, truth_of([[40, 40, 60, 60], [40, 40, 60, 60], [40, 40, 60, 60]], [0, 0, 1], 2))
+    assert same.owned[:, 0].tolist() == [0, 1, 1]
+
+
+def test_the_likest_shape_of_three_scales_learns_an_object_and_what_overlaps_by_half_is_ignored():
+    # At 256 px the coarsest anchors are 71 x 55, 96 x 122 and 230 x 201; the second one's own cell has the middle (112, 112).
+    found = match_shapes(V3, truth_of([[64, 51, 160, 173], [70, 56, 156, 168], [8, 8, 14, 16]]))
+    # The first two want the same anchor, and the smaller one has it.
+    assert found.owned.tolist() == [[0, 0, 0], [0, 0, 1], [1, 0, 0]]
+    assert found.positives.tolist() == [1, 0, 1] and found.ignored.sum() > 0
+    total = [level.count for level in V3]
+    assert (found.positives + found.ignored + found.negatives).tolist() == total
+
+
 def test_nothing_to_assign_is_no_error():
     empty = truth_of(np.zeros((0, 4)), images=2)
     level = layout(DETECTORS["fastestdet"], height=352, width=352)[0]
-    for found in (match_points(FCOS, empty), match_surrounding(level, empty)):
+    for found in (match_points(FCOS, empty), match_surrounding(level, empty), match_holding(V1[0], empty), match_shapes(V3, empty)):
         assert found.positives.sum() == 0 and found.negatives.sum() > 0

@@ -7,11 +7,13 @@ from torchvision.models import get_model_weights
 
 from detection_core.build import build_adapter, measure
 from detection_core.catalogue.detectors import DETECTORS, FAMILIES
+from detection_core.catalogue.published import claims_for
 from detection_core.catalogue.recipes import recipe_for
 from detection_core.schemas.recipe import Recipe
 
-# FastestDet is published elsewhere, in its one size.
-PUBLISHED = sorted(name for name, entry in DETECTORS.items() if entry.published_ap is not None and name != "fastestdet")
+# FastestDet and YOLO are published elsewhere.
+ELSEWHERE = ("fastestdet", "yolo")
+PUBLISHED = sorted(name for name, entry in DETECTORS.items() if entry.published_ap is not None and entry.family not in ELSEWHERE)
 
 
 def classes_of(name: str, outputs: int) -> tuple[str, ...]:
@@ -38,13 +40,21 @@ def test_fastestdet_has_the_weights_and_the_accuracy_that_its_project_tells():
     assert (DETECTORS["fastestdet"].published_ap, DETECTORS["fastestdet"].compact) == (0.130, False)
 
 
+def test_what_is_published_of_yolov3_is_of_416_px_and_says_on_which_images():
+    entry = DETECTORS["yolov3"]
+    assert (entry.published_ap, entry.published_on, entry.input_size) == (0.310, "COCO test-dev", 416)
+    assert entry.published_ap in [row.ap for row in claims_for("yolov3-416")]
+    assert DETECTORS["yolov1"].published_ap is None  # Pascal VOC alone
+    assert {entry.published_on for entry in DETECTORS.values() if entry.family != "yolo"} == {"COCO val2017"}
+
+
 @pytest.mark.parametrize("name", sorted(DETECTORS))
 def test_an_entry_has_the_figures_it_states_at_80_classes(name):
     params_m, macs_g = measure(build_adapter(name, classes=tuple(f"class {number}" for number in range(80))))
     assert (DETECTORS[name].params_m, DETECTORS[name].macs_g) == (pytest.approx(params_m, abs=0.001), pytest.approx(macs_g, abs=0.001))
 
 
-def test_every_family_of_torchvision_has_a_compact_and_a_published_member():
+def test_every_family_has_a_compact_and_a_published_member():
     for family in set(FAMILIES) - {"fastestdet"}:
         members = [entry for entry in DETECTORS.values() if entry.family == family]
         assert {entry.compact for entry in members} == {True, False}

@@ -11,8 +11,9 @@ import pytest
 
 from detection_core.evaluation import examples as module
 from detection_core.evaluation.errors import error_shares
-from detection_core.evaluation.examples import score_floor, write_examples
+from detection_core.evaluation.examples import few_examples, score_floor, write_examples
 from detection_core.evaluation.operating_point import operating_point
+from detection_core.schemas.events import Event, EventWriter
 from tests.detection_core.evaluation.cases import found, generated, truth
 
 BOX = (100, 100, 50, 50)
@@ -128,3 +129,16 @@ def test_equal_input_gives_equal_bytes_and_nothing_gives_a_file_too(tmp_path):
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert (tmp_path / "one").read_bytes()[4:8] == bytes(4)  # gzip's clock
     assert written(tmp_path / "e", truth([], images=0, classes=0), found())["images"] == []
+
+
+def test_a_few_images_are_told_while_a_detector_learns_with_what_the_file_would_say_of_them(tmp_path):
+    ground_truth = truth([(1, 1, BOX, 0), (1, 2, FAR, 0)], images=1, classes=2)
+    rows = found((1, 1, BOX, 0.9), (1, 2, BOX, 0.3), (1, 1, FAR, 0.29), (2, 1, BOX, 0.8))
+    sample = few_examples(ground_truth, rows, score_thresh=0.3)
+    (image,) = sample.images
+    assert [(box.label, box.score, box.truth, box.kind) for box in image.detections] == [(0, 0.9, 0, "tp"), (1, 0.3, 0, "cls")]
+    assert [box.score for box in image.truth] == [0.9, None]
+
+    EventWriter(tmp_path / "events.jsonl").samples(sample, step=20, epoch=2.0)
+    event = Event.parse(json.loads((tmp_path / "events.jsonl").read_text()))
+    assert (event.type, event.step, event.epoch, event.examples) == ("samples", 20, 2.0, sample)

@@ -6,8 +6,24 @@ import torch
 
 from detection_core.build import build_adapter
 
-FAMILIES = ("fcos_resnet10_fpn", "retinanet_resnet10_fpn", "ssd_resnet10", "fasterrcnn_resnet10_fpn", "fastestdet")
-SCORING = ("cls_logits", "bbox_reg", "bbox_ctrness", "bbox_pred", "cls_score", "head.objectness", "head.box", "head.classes")
+# Of a family that has sizes, the smallest of each version.
+FAMILIES = (
+    "fcos_resnet10_fpn",
+    "retinanet_resnet10_fpn",
+    "ssd_resnet10",
+    "fasterrcnn_resnet10_fpn",
+    "fastestdet",
+    "yolov1_compact",
+    "yolov3_compact",
+    "yolov8n",
+    "yolov10n",
+)
+SCORING = (
+    *("cls_logits", "bbox_reg", "bbox_ctrness", "bbox_pred", "cls_score"),
+    *("predict", "head.objectness", "head.box", "head.classes", "one_to_one"),
+)
+# Through many norms that have seen nothing hardly anything comes; YOLOv1's last layer tells the scores themselves and no logits.
+SCALES = {"yolov1_compact": 0.01, "yolov8n": 0.5, "yolov10n": 0.65}
 SIDE = 128
 CLASSES = ("crop", "weed")
 # Per image: boxes and labels. The label is told by the colour.
@@ -24,9 +40,10 @@ def small(name: str, *, classes=CLASSES, side: int = SIDE, seed: int = 0):
     return adapter, adapter.build()
 
 
-def perturbed(name: str, *, classes=CLASSES, side: int = SIDE, scale: float = 0.1):
+def perturbed(name: str, *, classes=CLASSES, side: int = SIDE):
     """The same with scores that differ from place to place: random initial heads give every place the same."""
     adapter, model = small(name, classes=classes, side=side)
+    scale = SCALES.get(name, 0.1)
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             if any(part in key for part in SCORING):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torchvision.ops import box_iou
 
 from detection_core.build import build_adapter
+from detection_core.models.adapter import at_size
 from detection_core.schemas.base import InvalidInput
+from detection_core.schemas.manifest import InputPolicy
 from tests.detection_core.models.small import CLASSES, FAMILIES, SIDE, drawn_batch, no_targets, perturbed, small
 
 # Depthwise layers, and norms behind the last ones, start slowly; a step of FastestDet is a third as long.
@@ -161,3 +164,44 @@ def test_ssd300_refuses_an_input_that_its_last_layer_cannot_take():
 def test_a_published_size_refuses_options_of_the_compact_ones(name, option):
     with pytest.raises(InvalidInput, match=f"no option '{next(iter(option))}'; leave it out or use a compact variant"):
         build_adapter(name, classes=CLASSES, options=option)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_network_is_read_at_another_size_as_if_it_had_been_built_for_it(name):
+    adapter, model = small(name)
+    larger, images = at_size(adapter, 160, 160), torch.nn.functional.pad(drawn_batch()[0], (0, 32, 0, 32))
+    fresh = build_adapter(name, classes=CLASSES, input_size=160)
+    losses = []
+    for one in (larger, fresh):
+        torch.manual_seed(1)  # two stages draw samples
+        losses.append(one.loss(copy.deepcopy(model).train(), images, drawn_batch()[1]).total.item())
+    assert losses[0] == losses[1] and larger.input == fresh.input
+    assert at_size(adapter, SIDE, SIDE) is adapter
+
+
+def test_a_network_that_depends_on_the_size_of_its_input_is_refused_another():
+    @dataclass(frozen=True)
+    class Grid:
+        name: str
+        input: InputPolicy
+
+        def build(self):
+            return torch.nn.Linear(self.input.height, 1)
+
+    with pytest.raises(InvalidInput, match=r"the network of grid depends on the size of its input, .*; set 'multi_scale' to 0"):
+        at_size(Grid("grid", InputPolicy(height=64, width=64)), 96, 96)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_under_autocast_the_network_runs_in_bf16_and_its_loss_is_made_in_fp32(name):
+    adapter, model = small(name)
+    found = []
+    for enabled in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            found.append(adapter.loss(copy.deepcopy(model).train(), *drawn_batch()).parts)
+    plain, mixed = found
+    assert {part.dtype for part in mixed.values()} == {torch.float32}
+    assert any(mixed[part] != plain[part] for part in plain), "something ran in bf16"
+    for part, value in plain.items():
+        assert mixed[part].item() == pytest.approx(value.item(), rel=0.1), part

@@ -23,6 +23,7 @@ FOUR = {"anchor_sizes": [[10.0], [20.0], [40.0], [80.0]], "aspect_ratios": [[0.6
 OTHER = {
     "retinanet_resnet10_fpn": FOUR,
     "fasterrcnn_resnet10_fpn": FOUR,
+    "yolov3_compact": {"anchor_sizes": [[10.0, 16.0], [24.0], [40.0, 60.0]], "aspect_ratios": [[0.6, 1.0]] * 3},
     "ssd_resnet10": {"anchor_sizes": [[10.0], [20.0, 30.0], [40.0], [60.0], [90.0]], "aspect_ratios": [[0.6, 1.0, 2.0]] * 5},
 }
 

@@ -7,7 +7,19 @@ import torch
 from torchvision.models.detection._utils import Matcher, SSDMatcher
 from torchvision.ops import box_iou
 
-from detection_core.nn.assigners import BACKGROUND, IGNORED, atss, centre_inside, match_by_iou, match_points, task_aligned
+from detection_core.nn.assigners import (
+    BACKGROUND,
+    IGNORED,
+    Grid,
+    atss,
+    centre_inside,
+    holding_cells,
+    match_by_iou,
+    match_by_shape,
+    match_points,
+    smallest_wins,
+    task_aligned,
+)
 
 
 def squares(*corners, side=10.0):
@@ -53,6 +65,36 @@ def test_a_point_takes_the_smallest_object_of_its_levels_size_near_its_middle():
     assert match_points(points, strides, ranges, objects).tolist() == [1, 2, 0, BACKGROUND]
     assert match_points(points, strides, ranges, objects, radius=1.0).tolist() == [1, 2, 2, BACKGROUND]
     assert match_points(points, strides, ranges, objects[:0]).tolist() == [BACKGROUND] * 4
+
+
+def test_one_cell_holds_a_middle_the_next_one_on_a_border_and_the_last_at_the_end_of_the_image():
+    grid = Grid(rows=2, columns=3, width=10.0, height=20.0)
+    middles = torch.tensor([[0.0, 0], [9.9, 19.9], [10, 19], [19, 20], [30, 40], [29, 5]])
+    assert holding_cells(torch.cat([middles - 3, middles + 3], dim=1), grid).tolist() == [0, 0, 1, 4, 5, 2]
+    assert holding_cells(torch.zeros(0, 4), grid).tolist() == []
+
+
+def test_a_place_that_several_want_goes_to_the_smallest_and_of_equals_to_the_last():
+    objects = torch.tensor([[0.0, 0, 4, 4], [0, 0, 9, 9], [1, 1, 5, 5], [0, 0, 2, 2]])
+    assert smallest_wins(torch.tensor([1, 1, 1, 3]), objects, 5).tolist() == [BACKGROUND, 2, BACKGROUND, 3, BACKGROUND]
+    assert smallest_wins(torch.zeros(0, dtype=torch.int64), objects[:0], 2).tolist() == [BACKGROUND] * 2
+
+
+def test_each_object_takes_the_likest_shape_of_its_cells_and_anchors_that_overlap_it_by_more_than_half_are_ignored():
+    # A level of 4 cells of 10 px with a wide and a high anchor each, one of a single cell of 20 px with a square.
+    fine, coarse = Grid(2, 2, 10.0, 10.0, per_cell=2), Grid(1, 1, 20.0, 20.0)
+    wide, high = torch.tensor([16.0, 8]), torch.tensor([8.0, 16])
+    cells = [torch.tensor([x, y]) for y in (5.0, 15.0) for x in (5.0, 15.0)]
+    anchors = torch.stack([torch.cat([cell - shape / 2, cell + shape / 2]) for cell in cells for shape in (wide, high)])
+    anchors = torch.cat([anchors, torch.tensor([[2.0, 2, 18, 18]])])
+    # As wide as high and in the middle: the square's. High, in the upper right cell: its second anchor, number 3.
+    objects = torch.tensor([[3.0, 3, 17, 17], [10, 0, 20, 12]])
+    given = match_by_shape(anchors, objects, [fine, coarse])
+    assert given.tolist() == [BACKGROUND] * 3 + [1] + [BACKGROUND] * 4 + [0]
+    # The wide anchor of that cell overlaps the second object by 80 / 168.
+    ignoring = match_by_shape(anchors, objects, [fine, coarse], ignored_above=0.47)
+    assert ignoring.tolist() == [BACKGROUND, BACKGROUND, IGNORED, 1] + [BACKGROUND] * 4 + [0]
+    assert set(match_by_shape(anchors, objects[:0], [fine, coarse]).tolist()) == {BACKGROUND}
 
 
 def test_between_the_two_bounds_an_anchor_is_ignored():

@@ -22,6 +22,12 @@ def test_of_two_overlapping_boxes_of_one_class_the_better_stays():
     assert found.labels.tolist() == [0, 0]
 
 
+def test_without_nms_overlapping_boxes_of_one_class_all_stay_the_best_first():
+    found = select([[0.6], [0.9], [0.5], [0.0]], nms=False, max_det=2)
+    assert found.boxes.tolist() == [[12, 12, 52, 52], [10, 10, 50, 50]]
+    assert found.scores.tolist() == pytest.approx([0.9, 0.6])
+
+
 def test_overlapping_boxes_of_two_classes_both_stay():
     found = select([[0.6, 0.0], [0.0, 0.9], [0.0, 0.0], [0.0, 0.0]])
     assert found.labels.tolist() == [1, 0]

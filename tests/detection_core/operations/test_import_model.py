@@ -333,7 +333,7 @@ def test_a_training_starts_from_imported_weights_and_makes_the_head_for_other_cl
     convolutions = {name: tensor for name, tensor in trained.state_dict().items() if tensor.ndim == 4}
     kept = {name for name, tensor in convolutions.items() if tensor.shape == given[name].shape and torch.allclose(tensor, given[name])}
     assert set(convolutions) - kept == {"head.classes.3.weight"}
-    (warning,) = [line for line in (job.out / "events.jsonl").read_text().splitlines() if "start at random" in line]
+    (warning,) = [line for line in (job.out / "events.jsonl").read_text().splitlines() if "begin at random" in line]
     assert "head.classes.3.weight, head.classes.4.weight" in warning
 
 

@@ -12,7 +12,7 @@ import torch
 from detection_core.schemas.base import InvalidInput
 from detection_core.schemas.manifest import InputPolicy
 from detection_core.schemas.recipe import Augmentation
-from detection_core.training.batches import TrainingBatches
+from detection_core.training.batches import TrainingBatches, scaled_inputs
 from tests.detection_core.training.small import draw_dataset
 
 POLICY = InputPolicy(height=64, width=64)
@@ -81,4 +81,48 @@ def test_an_epoch_that_is_left_early_leaves_no_thread(squares):
     epoch = batches_of(squares, batch_size=1).epoch(0)
     next(epoch)
     epoch.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "batches"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+MIXING = Augmentation(mosaic=0.5, mixup=0.5, copy_paste=0.5, multi_scale=0.5)
+
+
+def mixing_batches(dataset, **changes):
+    return TrainingBatches(dataset, dataset.split("train"), POLICY, MIXING, **({"batch_size": 2, "seed": 3} | changes))
+
+
+def test_neither_workers_nor_the_cache_change_a_batch(squares):
+    plain = [fingerprint(batch) for epoch in range(2) for batch in mixing_batches(squares).epoch(epoch)]
+    # Room for three of the ten images.
+    other = mixing_batches(squares, workers=3, cache_bytes=3 * 80 * 80 * 3 + 100)
+    assert plain == [fingerprint(batch) for epoch in range(2) for batch in other.epoch(epoch)]
+    assert len(other._cache) == 3
+    assert plain[7:] == [fingerprint(batch) for batch in other.epoch(1, 2)]
+
+
+def test_with_accumulation_an_epoch_is_entered_at_a_step(squares):
+    batches = mixing_batches(squares, accumulate=2)
+    whole = [fingerprint(batch) for batch in batches.epoch(0)]
+    assert (len(whole), batches.steps_per_epoch) == (5, 3)
+    assert [fingerprint(batch) for batch in batches.epoch(0, 2)] == whole[4:]
+
+
+def test_under_multi_scale_a_batch_has_one_side_of_those_around_the_input(squares):
+    batches = mixing_batches(squares)
+    sides = [batch[0].shape[2:] for epoch in range(6) for batch in batches.epoch(epoch)]
+    assert {tuple(side) for side in sides} == {(64, 64), (96, 96)}
+    assert [one.width for one in scaled_inputs(InputPolicy(height=256, width=256), 0.25)] == [192, 224, 256, 288, 320]
+
+
+@pytest.mark.parametrize("policy", [InputPolicy(height=300, width=300), InputPolicy(height=64, width=96)])
+def test_multi_scale_needs_a_square_of_whole_steps(policy):
+    with pytest.raises(InvalidInput, match=r"needs a square input whose side is a multiple of 32.*set 'input_size', or 'multi_scale' to 0"):
+        scaled_inputs(policy, 0.2)
+
+
+def test_a_training_that_closes_mixes_nothing(squares):
+    """Its batches are those of the same recipe without mixing."""
+    closing = [fingerprint(batch) for batch in mixing_batches(squares).epoch(0, closing=True)]
+    plain = TrainingBatches(squares, squares.split("train"), POLICY, Augmentation(multi_scale=0.5), batch_size=2, seed=3)
+    assert closing == [fingerprint(batch) for batch in plain.epoch(0)]
+    assert closing != [fingerprint(batch) for batch in mixing_batches(squares).epoch(0)]

@@ -82,7 +82,7 @@ def test_validation_under_a_time_limit_takes_at_most_its_share(clock):
         return numbers(0.1)
 
     validation = Validation(evaluate, images=20)
-    while not run.finished:
+    while run.ended is None:
         advance(run, clock, steps=10, seconds=10)
         validation.after_step(run)
         validation.after_epoch(run)
@@ -137,8 +137,9 @@ def test_losses_are_told_every_ten_seconds_and_history_gets_one_line_an_epoch(cl
     journal.record(run)
     journal.record(run)
     assert len(run.history) == 1
-    assert run.history[0] | {"lr": None, "images_per_s": None} == {
-        "epoch": 0.9, "step": 9, "loss": 2.0, "part": 2.0, "lr": None, "images_per_s": None, "val_ap": 0.25, "val_ap50": 0.25,
+    assert run.history[0] | {"lr": None, "images_per_s": None, "waiting_share": None} == {
+        "epoch": 0.9, "step": 9, "loss": 2.0, "part": 2.0, "lr": None, "images_per_s": None, "waiting_share": None,
+        "val_ap": 0.25, "val_ap50": 0.25, "evaluations_since_best": 0,
     }  # fmt: skip
 
 
@@ -157,7 +158,7 @@ def test_numbers_that_come_after_the_epochs_line_are_added_to_it(clock):
     run.validated = (run.step, numbers(0.25))
     journal.record(run)
     assert len(run.history) == 1 and run.history[0]["loss"] == 2.0 and run.history[0]["val_ap"] == 0.25
-    assert notes.metrics[-1] == (9, 0.9, {"val_ap": 0.25, "val_ap50": 0.25})
+    assert notes.metrics[-1] == (9, 0.9, {"val_ap": 0.25, "val_ap50": 0.25, "evaluations_since_best": 0})
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (185, "3 min"), (7300, "2 h")])

@@ -15,7 +15,7 @@ from detection_core.training.loop import run_training
 from detection_core.training.state import load_state, save_state
 from tests.detection_core.training.small import small_recipe, start
 
-NO_NUMBERS = dict.fromkeys(CocoMetrics.model_fields)
+FOUND = CocoMetrics(**dict.fromkeys(CocoMetrics.model_fields) | {"ap": 0.25, "ap50": 0.5})
 
 
 class Silent:
@@ -27,36 +27,114 @@ class Silent:
 
 
 def hooks(stop=lambda: False):
-    found = CocoMetrics(**NO_NUMBERS | {"ap": 0.25, "ap50": 0.5})
-    return [Validation(lambda model: found, images=3), Journal(Silent()), StopOnRequest(stop)]
+    return [Validation(lambda model: FOUND, images=3), Journal(Silent()), StopOnRequest(stop)]
 
 
 def stop_at(run, step):
     return lambda: run.step == step
 
 
+def resumed_at(step, recipe, squares, name, folder):
+    """Train to `step`, save, and go on from the file to the end, as another process would, with other workers."""
+    first, batches, manifest = start(recipe, squares, name)
+    with pytest.raises(StopRequested):
+        run_training(first, batches.epoch, hooks(stop_at(first, step)))
+    save_state(folder / "state.tar", first, manifest)
+
+    torch.rand(11)  # another process has another past
+    second, batches, _ = start(recipe, squares, name, workers=2)
+    load_state(folder / "state.tar", second, manifest)
+    assert second.step == step
+    run_training(second, batches.epoch, hooks())
+    return second
+
+
+def require_equal(run, other, manifest):
+    """All that a training leaves is the same to the bit; only times differ."""
+    for ours, theirs in ((run.model, other.model), (run.average.model, other.average.model)):
+        assert checkpoint_bytes(ours.state_dict(), manifest) == checkpoint_bytes(theirs.state_dict(), manifest)
+    times = ("images_per_s", "waiting_share")
+    without_time = [[{k: v for k, v in line.items() if k not in times} for line in one.history] for one in (run, other)]
+    assert without_time[0] == without_time[1] and len(without_time[0]) == 2
+    assert run.best is not None and other.best is not None and run.best.epoch == other.best.epoch
+    assert run.step == other.step and run.stale == other.stale
+
+
 @pytest.mark.parametrize(("name", "step"), [("fcos_resnet10_fpn", 3), ("fasterrcnn_resnet10_fpn", 2)])
 def test_a_resumed_training_ends_with_the_same_bits(squares, tmp_path, name, step):
     straight, batches, manifest = start(small_recipe(), squares, name)
     run_training(straight, batches.epoch, hooks())
-
-    first, batches, _ = start(small_recipe(), squares, name)
-    with pytest.raises(StopRequested):
-        run_training(first, batches.epoch, hooks(stop_at(first, step)))
-    save_state(tmp_path / "state.tar", first, manifest)
-
-    torch.rand(11)  # another process has another past
-    second, batches, _ = start(small_recipe(), squares, name)
-    load_state(tmp_path / "state.tar", second, manifest)
-    assert second.step == step
-    run_training(second, batches.epoch, hooks())
-
+    second = resumed_at(step, small_recipe(), squares, name, tmp_path)
     assert second.step == straight.step == 6
-    for ours, theirs in ((second.model, straight.model), (second.average.model, straight.average.model)):
-        assert checkpoint_bytes(ours.state_dict(), manifest) == checkpoint_bytes(theirs.state_dict(), manifest)
-    without_time = [[{k: v for k, v in line.items() if k != "images_per_s"} for line in run.history] for run in (second, straight)]
-    assert without_time[0] == without_time[1] and len(without_time[0]) == 2
-    assert second.best is not None and straight.best is not None and second.best.epoch == straight.best.epoch
+    require_equal(second, straight, manifest)
+
+
+EVERYTHING = {
+    "batch_size": 2,
+    "accumulate": 2,
+    "schedule": "linear",
+    "freeze": ["backbone.body.conv1"],
+    "augmentation": {
+        "mosaic": 0.5,
+        "mixup": 0.5,
+        "copy_paste": 0.5,
+        "iou_crop": 0.5,
+        "noise": 0.05,
+        "multi_scale": 0.5,
+        "closing_fraction": 0.5,
+    },
+}
+
+
+def test_with_mixing_scales_average_and_accumulation_it_may_be_killed_at_each_step_and_two_runs_of_a_seed_are_one(squares, tmp_path):
+    recipe = small_recipe(**EVERYTHING)
+    straight, batches, manifest = start(recipe, squares)
+    run_training(straight, batches.epoch, hooks())
+    assert straight.step == 6 and straight.images == 20, "two epochs of 5 batches in 3 steps, the last of one batch"
+    again, batches, _ = start(recipe, squares)
+    run_training(again, batches.epoch, hooks())
+    require_equal(again, straight, manifest)
+    for step in range(1, 6):  # while images are mixed, at the end of an epoch, and in the closing epoch
+        require_equal(resumed_at(step, recipe, squares, "fcos_resnet10_fpn", tmp_path), straight, manifest)
+
+
+def test_what_decides_the_end_of_a_training_comes_back(squares, tmp_path):
+    recipe = small_recipe(epochs=20, early_stop=3)
+    run, batches, manifest = start(recipe, squares)
+    with pytest.raises(StopRequested):
+        run_training(run, batches.epoch, hooks(stop_at(run, 8)))
+    assert run.stale == 1, "the first evaluation is the best, the second is not better"
+    save_state(tmp_path / "state.tar", run, manifest)
+    again, batches, _ = start(recipe, squares)
+    load_state(tmp_path / "state.tar", again, manifest)
+    run_training(again, batches.epoch, hooks())
+    assert (again.ended, again.epoch, again.stale) == ("early_stop", 4, 3)
+
+
+def test_a_stop_that_is_asked_for_during_an_evaluation_counts_that_evaluation_once(squares, tmp_path):
+    recipe = small_recipe(epochs=20, early_stop=3)
+    run, batches, manifest = start(recipe, squares)
+    evaluated = []
+    validation, journal, stop = hooks(stop=lambda: len(evaluated) == 2)
+    validation._evaluate = lambda model: evaluated.append(run.epoch) or FOUND
+    with pytest.raises(StopRequested):
+        run_training(run, batches.epoch, [validation, journal, stop])
+    save_state(tmp_path / "state.tar", run, manifest)
+    again, batches, _ = start(recipe, squares)
+    load_state(tmp_path / "state.tar", again, manifest)
+    run_training(again, batches.epoch, hooks())
+    assert (again.ended, again.epoch, again.stale) == ("early_stop", 4, 3)
+
+
+def test_the_scale_of_fp16_gradients_comes_back(squares, tmp_path):
+    run, _, manifest = start(small_recipe(), squares)
+    run.scaler = torch.amp.GradScaler("cpu", init_scale=512.0)
+    run.scaler.load_state_dict(run.scaler.state_dict() | {"_growth_tracker": 7})
+    save_state(tmp_path / "state.tar", run, manifest)
+    again, _, _ = start(small_recipe(), squares)
+    again.scaler = torch.amp.GradScaler("cpu")
+    load_state(tmp_path / "state.tar", again, manifest)
+    assert again.scaler.state_dict() == run.scaler.state_dict() and again.scaler.state_dict()["_growth_tracker"] == 7
 
 
 def interrupted(squares, tmp_path, **changes):
@@ -81,6 +159,7 @@ def test_history_best_and_time_come_back(squares, tmp_path):
     again, _, _ = start(small_recipe(), squares)
     load_state(path, again, manifest)
     assert again.history == run.history and len(again.history) == 1
+    assert again.balance is not None and again.balance.figures() == run.balance.figures()
     assert again.best.metrics == run.best.metrics and again.best.epoch == 1.0
     assert all(torch.equal(again.best.weights[name], tensor) for name, tensor in run.best.weights.items())
     assert 0 < again.carried_s <= run.elapsed_s and again.carried_images == run.images

@@ -85,6 +85,21 @@ def test_a_wrong_spec_is_refused_with_the_field_and_the_remedy_and_nothing_is_qu
     assert not Job.objects.exists()
 
 
+def test_a_training_is_queued_with_the_whole_recipe_that_it_was_given(client, bearer):
+    version = make_dataset_version()
+    mixing = {"mosaic": 1.0, "mixup": 0.1, "copy_paste": 0.3, "tile": 0.5, "multi_scale": 0.2}
+    recipe = {"epochs": 3, "accumulate": 2, "schedule": "linear", "freeze": "backbone", "early_stop": 5, "augmentation": mixing}
+    spec = {"kind": "train", "model": "fcos_resnet10_fpn", "dataset": {"sha256": version.artifact_id}, "recipe": recipe, "data_workers": 2}
+    answer = post(client, "/jobs", {"spec": spec}, **bearer)
+    assert answer.status_code == 201, answer.json()
+    stored = Job.objects.get().spec
+    assert stored["data_workers"] == 2 and stored["recipe"]["freeze"] == ["backbone"]
+    assert {name: stored["recipe"][name] for name in ("epochs", "accumulate", "schedule", "early_stop")} == {
+        name: recipe[name] for name in ("epochs", "accumulate", "schedule", "early_stop")
+    }
+    assert mixing.items() <= stored["recipe"]["augmentation"].items()
+
+
 def test_a_pipeline_is_train_export_and_two_measurements_a_backend_for_each_model(client, bearer):
     version = make_dataset_version()
     body = {"models": ["fcos_resnet10_fpn", "ssd_resnet10"], "dataset_sha256": version.artifact_id, "dataset_name": "bccd", "minutes": 1}
@@ -119,6 +134,21 @@ def test_a_pipeline_of_one_model_may_start_from_a_checkpoint_of_its_family(clien
     }
     for words, changes in refused.items():
         answer = post(client, "/suites", body | changes, **bearer)
+        assert answer.status_code == 422 and words in str(answer.json()), answer.json()
+
+
+def test_a_training_may_start_from_published_weights_and_nothing_else_may_be_named_so(client, bearer):
+    version = make_dataset_version()
+    body = {"kind": "train", "model": "fcos_resnet50_fpn", "dataset": {"sha256": version.artifact_id}, "weights": {"ref": "published"}}
+    assert post(client, "/jobs", {"spec": body}, **bearer).status_code == 201
+    assert Job.objects.get().spec["weights"]["ref"] == "published"
+    refused = {
+        "nobody publishes weights for fcos_resnet10_fpn": {"model": "fcos_resnet10_fpn"},
+        "field 'weights' names no stored file": {"weights": {"ref": "unpublished"}},
+        "field 'dataset' names no stored file": {"dataset": {"ref": "published"}},
+    }
+    for words, changes in refused.items():
+        answer = post(client, "/jobs", {"spec": body | changes}, **bearer)
         assert answer.status_code == 422 and words in str(answer.json()), answer.json()
 
 

@@ -49,6 +49,26 @@ def test_many_pairs_make_each_verdict_harder():
     assert among.p_holm > alone.p_holm
 
 
+def test_the_api_compares_pair_by_pair_and_names_the_winner_or_the_obstacle(client):
+    version = make_dataset_version()
+    better, worse, older = result(0.45, version), result(0.40, version), make_result(ap=0.3, dataset_version=version)
+    asked = ",".join(str(row.uuid) for row in (better, worse, older))
+    won, *others = client.get(f"/api/v1/comparisons?results={asked}").json()
+    assert (won["first"], won["second"], won["winner"]) == (str(better.uuid), str(worse.uuid), str(better.uuid))
+    assert won["difference"] == pytest.approx(0.05) and 0 < won["low"] < 0.05 < won["high"] and won["p"] < 0.05
+    assert [(one["difference"], one["winner"], one["obstacle"]) for one in others] == [
+        (None, None, "no draws are stored: evaluate again")
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("query", "message"), [("results=none,such", "0 of these ids are results"), ("results=x&number=fps", "number 'fps' is not compared")]
+)
+def test_the_api_says_what_it_cannot_compare(client, query, message):
+    answer = client.get(f"/api/v1/comparisons?{query}")
+    assert answer.status_code == 422 and message in answer.json()["detail"]
+
+
 def test_other_data_and_other_draws_are_told_apart(client):
     version, other = make_dataset_version(), make_dataset_version("other")
     base = result(0.4, version)

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from detection_core.schemas.specs import parse_spec
 from tests.factories import make_artifact, make_dataset_version, make_job, make_result, make_worker
-from tests.page_factories import make_running_job, make_suite
+from tests.page_factories import make_event, make_running_job, make_suite
 from webapp.jobs.models import JobAttempt, JobLog, JobOutput
 from webapp.jobs.states import State
 
@@ -38,6 +38,27 @@ def test_a_running_job_shows_progress_time_left_curves_and_log_without_a_script(
     assert "claimed by cpu-lab-1" in text
     points = json.loads(re.search(r'<script id="points" type="application/json">(.*?)</script>', page.content.decode()).group(1))
     assert [point["data"]["values"]["ap"] for point in points if "ap" in point["data"]["values"]] == pytest.approx([0.09, 0.18, 0.27, 0.36])
+
+
+def test_a_training_shows_who_brings_its_loss_level_by_level(client):
+    text = _text(_page(client, make_running_job()))
+    assert "background was 99.50 % of all places and brought 24.0 % of the classification loss" in text
+    assert "0 480 95 520 57.0 % 18.0 %" in text
+    assert "1 120 23 880 19.0 % 6.0 %" in text
+
+
+def test_the_table_of_points_leaves_the_levels_to_theirs(client):
+    page = _page(client, make_running_job()).content.decode()
+    table = re.search(r'id="points-table">(.*?)</table>', page, re.DOTALL).group(1)
+    assert "loss_box" in table
+    assert "waiting_share" in table
+    assert "positives_0" not in table
+
+
+def test_a_training_that_tells_nothing_of_its_levels_has_no_such_section(client):
+    job = make_job("train", state=State.RUNNING, attempt=1)
+    make_event(job, "metric", step=1, epoch=1.0, values={"loss": 2.0})
+    assert "Objects against background" not in _text(_page(client, job))
 
 
 def test_a_failure_shows_its_sentence_first_then_the_remedy_then_the_last_twenty_lines(alice_client):

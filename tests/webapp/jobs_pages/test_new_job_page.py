@@ -196,6 +196,14 @@ def test_a_training_without_a_choice_starts_from_random_weights(alice_client):
     assert Job.objects.get(state=State.QUEUED).spec["weights"] is None
 
 
+def test_a_training_may_start_from_published_weights_where_there_are_any(alice_client):
+    refused = alice_client.post("/jobs/new?kind=train", _training(model="ssd_resnet10", weights="published"))
+    assert "nobody publishes weights for ssd_resnet10; start at random" in _text(refused)
+    assert not Job.objects.exists()
+    alice_client.post("/jobs/new?kind=train", _training(model="fcos_resnet18_fpn", weights="published"))
+    assert Job.objects.get().spec["weights"]["ref"] == "published"
+
+
 def test_a_training_from_a_checkpoint_of_another_family_is_refused(alice_client):
     other = _model_file()
     answer = alice_client.post("/jobs/new?kind=train", _training(weights=other.sha256))

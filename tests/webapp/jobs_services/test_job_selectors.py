@@ -8,12 +8,14 @@ import pytest
 from django.utils import timezone
 
 from detection_core.schemas.files import InputFile
+from detection_core.schemas.recipe import Recipe
 from detection_core.schemas.specs import EvaluateSpec, ImportSpec, TrainSpec
 from tests.factories import make_worker
-from tests.webapp.jobs_services.helpers import IMPORT, MODEL, benchmark, claim, evaluation, heavy, light, running, succeed
+from tests.webapp.jobs_services.helpers import IMPORT, MODEL, benchmark, claim, evaluation, file, heavy, light, running, succeed
 from webapp.jobs import selectors
 from webapp.jobs.models import Job
 from webapp.jobs.services import job_create, job_event_add, job_log_append
+from webapp.jobs.states import State
 
 pytestmark = pytest.mark.django_db
 FILE = InputFile(sha256="0" * 64)
@@ -99,6 +101,16 @@ def test_the_estimate_is_the_median_of_past_jobs_of_the_kind_and_of_the_model():
         Job.objects.filter(pk=job.pk).update(started_at=now - timedelta(seconds=seconds), finished_at=now)
     assert selectors.estimate_seconds(light()) == 20
     assert selectors.estimate_seconds(heavy()) is None
+
+
+def test_a_training_that_its_epochs_end_is_judged_epoch_by_epoch():
+    now = timezone.now()
+    for epochs, minutes, seconds in ((4, None, 40), (10, None, 100), (1000, 5.0, 310)):
+        recipe = Recipe(epochs=epochs, max_minutes=minutes)
+        job = job_create(spec=TrainSpec(model=MODEL, dataset=file(), recipe=recipe))
+        Job.objects.filter(pk=job.pk).update(state=State.SUCCEEDED, started_at=now - timedelta(seconds=seconds), finished_at=now)
+    wanted = job_create(spec=TrainSpec(model=MODEL, dataset=file(), recipe=Recipe(epochs=24)))
+    assert selectors.estimate_seconds(wanted) == pytest.approx(240)
 
 
 def running_import() -> Job:

@@ -48,6 +48,14 @@ def test_stages_stand_in_the_order_of_the_pipeline_and_their_shares_make_a_whole
     assert abs(sum(stage.share for stage in stages) - 100) < 0.2
 
 
+@pytest.mark.parametrize(("nms_thresh", "words"), [(0.6, "at IoU 0.6, at most 100"), (1.0, "none after the network, at most 100")])
+def test_the_page_tells_whether_nms_followed_the_network(client, db, nms_thresh, words):
+    row = make_result()
+    row.evaluation.protocol |= {"nms_thresh": nms_thresh}
+    row.evaluation.save()
+    assert words in _page(client, row)
+
+
 def test_a_flag_is_explained_in_words(client, db):
     page = _page(client, make_result(flags=("disturbed",)))
     assert "other processes used more than 5%" in page

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Mapping
 from typing import Any, cast
 
 from django import forms
 
+from detection_core.catalogue.datasets import DATASETS
 from detection_core.catalogue.scenarios import DURATIONS
 from detection_core.schemas.base import InvalidInput
 from webapp.datasets.models import DatasetVersion
@@ -41,6 +43,27 @@ def version_label(version: DatasetVersion) -> str:
     """Name a version with its images in each split."""
     counts = [(name, version.splits.get(name, {}).get("images", 0)) for name in ("train", "val", "test")]
     return f"{version} ({', '.join(f'{images} {name}' for name, images in counts if images)})"
+
+
+def data_choices(versions: Mapping[str, DatasetVersion]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the data sets that jobs may start from: stored versions, and those that a job imports first."""
+    known = {name: (f"builtin:{name}", f"{entry.title}: {entry.about}") for name, entry in DATASETS.items()}
+    groups = [
+        ("Stored", [(f"version:{key}", version_label(version)) for key, version in versions.items()]),
+        ("Built in, imported first", [choice for name, choice in known.items() if not DATASETS[name].downloads]),
+        ("Downloaded by the worker, imported first", [choice for name, choice in known.items() if DATASETS[name].downloads]),
+    ]
+    return [group for group in groups if group[1]]
+
+
+def data_chosen(choice: str, versions: Mapping[str, DatasetVersion], *splits: str) -> dict[str, Any]:
+    """Return one of `data_choices` as requests have it; a stored version must have images in `splits`."""
+    kind, _, value = choice.partition(":")
+    if kind == "builtin":
+        return {"import_ref": value, "dataset_name": value}
+    version = versions[value]
+    splits_required(version, *splits)
+    return {"dataset_sha256": version.artifact_id, "dataset_name": str(version)}
 
 
 def splits_required(version: DatasetVersion, *names: str) -> None:

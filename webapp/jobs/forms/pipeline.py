@@ -8,7 +8,6 @@ from typing import Any
 from django import forms
 
 from detection_core.assignment.layouts import AnchorOptions
-from detection_core.catalogue.datasets import DATASETS
 from detection_core.catalogue.detectors import DETECTORS, FAMILIES
 from detection_core.catalogue.specs import Detector, Family
 from detection_core.schemas.base import InvalidInput
@@ -18,11 +17,11 @@ from webapp.jobs.forms.base import (
     SPLIT_HELP,
     SPLITS,
     QueueForm,
+    data_choices,
+    data_chosen,
     duration_choices,
     set_choices,
-    splits_required,
     stored_versions,
-    version_label,
 )
 from webapp.jobs.pipeline import PipelineRequest, pipeline_plan
 from webapp.jobs.selectors import lane_threads
@@ -120,14 +119,7 @@ class PipelineForm(QueueForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.versions = stored_versions()
-        stored = [(f"version:{key}", version_label(version)) for key, version in self.versions.items()]
-        known = {name: (f"builtin:{name}", f"{entry.title}: {entry.about}") for name, entry in DATASETS.items()}
-        groups = [
-            ("Stored", stored),
-            ("Built in, imported first", [choice for name, choice in known.items() if not DATASETS[name].downloads]),
-            ("Downloaded by the worker, imported first", [choice for name, choice in known.items() if DATASETS[name].downloads]),
-        ]
-        set_choices(self, "dataset", [group for group in groups if group[1]])
+        set_choices(self, "dataset", data_choices(self.versions))
 
     @property
     def version_chosen(self) -> DatasetVersion | None:
@@ -162,16 +154,8 @@ class PipelineForm(QueueForm):
     def plan(self, cleaned: dict[str, Any]) -> list[PlannedJob]:
         """Return the pipeline's jobs."""
         taken = ("models", "backends", "minutes", "duration", "split", "input_size", "seed", "lane")
-        data = self._dataset(cleaned["dataset"], cleaned["split"])
+        data = data_chosen(cleaned["dataset"], self.versions, "train", "val", cleaned["split"])
         # Anchors of a model that is not chosen any more mean nothing.
         data["model_options"] = {name: options for name, options in cleaned["anchors"].items() if name in cleaned["models"]}
         self.request = PipelineRequest.parse(data | {name: cleaned[name] for name in taken})
         return pipeline_plan(self.request, threads=lane_threads(cleaned["lane"]))
-
-    def _dataset(self, choice: str, split: str) -> dict[str, Any]:
-        kind, _, value = choice.partition(":")
-        if kind == "builtin":
-            return {"import_ref": value, "dataset_name": value}
-        version = self.versions[value]
-        splits_required(version, "train", "val", split)
-        return {"dataset_sha256": version.artifact_id, "dataset_name": str(version)}

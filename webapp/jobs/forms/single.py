@@ -9,7 +9,7 @@ from django import forms
 
 from detection_core.catalogue.detectors import DETECTORS
 from detection_core.schemas.base import InvalidInput
-from detection_core.schemas.files import InputFile
+from detection_core.schemas.files import PUBLISHED, InputFile
 from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, ExportSpec, JobSpec, TrainSpec
 from webapp.datasets.models import DatasetVersion
 from webapp.jobs.forms.base import (
@@ -23,7 +23,7 @@ from webapp.jobs.forms.base import (
     version_label,
 )
 from webapp.jobs.forms.pipeline import PipelineForm
-from webapp.jobs.model_files import CHECKPOINT_ROLES, EXPORT_ROLES, ModelFile, checkpoint_of_family, model_files
+from webapp.jobs.model_files import CHECKPOINT_ROLES, EXPORT_ROLES, ModelFile, checkpoint_of_family, model_files, published_weights
 from webapp.jobs.pipeline import PipelineRequest, device_of, recipe_of
 from webapp.jobs.selectors import lane_threads
 from webapp.jobs.services import PlannedJob
@@ -33,6 +33,12 @@ MEASURED_SPLITS = (*SPLITS, ("train", "train"))
 
 def _single(spec: JobSpec, title: str, lane: str) -> list[PlannedJob]:
     return [PlannedJob(alias=spec.kind, spec=spec, title=title[:200], lane=lane)]
+
+
+def _weights(chosen: str, model: str) -> InputFile | None:
+    if chosen == PUBLISHED:
+        return published_weights(model)
+    return checkpoint_of_family(chosen, model=model) if chosen else None
 
 
 class StoredDataForm(QueueForm):
@@ -74,7 +80,8 @@ class TrainForm(StoredDataForm):
     weights = forms.ChoiceField(
         label="Start from",
         required=False,
-        help_text="A checkpoint of the same family. What does not fit, such as the last layer for other classes, starts at random.",
+        help_text="A checkpoint of the same family, or what torchvision publishes, which the worker downloads: the detector from COCO, "
+        "or its trunk from ImageNet. What does not fit, such as the last layer for other classes, starts at random.",
     )
     field_order = ("model", "weights", "dataset", "minutes", "epochs", "input_size", "batch_size", "seed", "lane")
 
@@ -84,7 +91,8 @@ class TrainForm(StoredDataForm):
         set_choices(self, "model", [(entry.name, f"{entry.title} ({entry.params_m:.3g} M parameters)") for entry in ordered])
         known = {entry.family for entry in ordered}
         made = [file for file in model_files(roles=CHECKPOINT_ROLES) if file.family in known]
-        set_choices(self, "weights", [("", "random weights"), *((file.sha256, file.label) for file in made)])
+        fixed = [("", "random weights"), (PUBLISHED, "published weights")]
+        set_choices(self, "weights", [*fixed, *((file.sha256, file.label) for file in made)])
 
     def plan(self, cleaned: dict[str, Any]) -> list[PlannedJob]:
         """Return the one training."""
@@ -92,7 +100,7 @@ class TrainForm(StoredDataForm):
         model, lane = cleaned["model"], cleaned["lane"]
         chosen = {field: cleaned[field] for field in ("minutes", "epochs", "batch_size", "input_size", "seed", "lane")}
         request = PipelineRequest.parse({**chosen, "models": [model], "dataset_sha256": dataset.sha256, "dataset_name": name})
-        weights = checkpoint_of_family(cleaned["weights"], model=model) if cleaned["weights"] else None
+        weights = _weights(cleaned["weights"], model)
         told: dict[str, Any] = {"recipe": recipe_of(request, model), "device": device_of(lane), "threads": lane_threads(lane)}
         spec = TrainSpec(model=model, dataset=dataset, weights=weights, **told)
         return _single(spec, f"{model} · {name}", lane)

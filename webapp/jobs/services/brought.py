@@ -22,6 +22,7 @@ from webapp.jobs.states import SLOT_OF_KIND, State
 
 LANE = "offline"
 MOST_EVENTS = 5000
+MOST_SAMPLES = 100
 
 
 def job_brought(*, key: str) -> Job | None:
@@ -71,9 +72,14 @@ def job_bring(
 
 
 def _kept(events: Sequence[Event]) -> list[tuple[str, dict[str, Any]]]:
-    """The curves, thinned evenly where they are long, and the warnings; progress is of no use afterwards."""
+    """Curves and samples, thinned evenly where they are long, and the warnings; progress is of no use afterwards."""
+    samples = [event for event in events if event.type == "samples"]
+    samples = samples[:: -(-len(samples) // MOST_SAMPLES) or 1]
     points = [event for event in events if event.type == "metric"]
     points = points[:: -(-len(points) // MOST_EVENTS) or 1]
     warnings = [event for event in events if event.type == "warning"][:MOST_EVENTS]
     found: list[tuple[str, dict[str, Any]]] = [("warning", {"message": event.message or ""}) for event in warnings]
+    for event in samples:
+        if event.examples is not None:
+            found.append(("samples", {"step": event.step, "epoch": event.epoch, "examples": event.examples.model_dump(mode="json")}))
     return found + [("metric", {"step": event.step, "epoch": event.epoch, "values": event.values or {}}) for event in points]

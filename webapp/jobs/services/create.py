@@ -14,12 +14,13 @@ from django.urls import reverse
 from detection_core.catalogue.datasets import DATASETS
 from detection_core.catalogue.detectors import DETECTORS
 from detection_core.schemas.base import InvalidInput
-from detection_core.schemas.files import InputFile
+from detection_core.schemas.files import PUBLISHED, InputFile
 from detection_core.schemas.specs import BenchmarkSpec, EvaluateSpec, ImportModelSpec, JobSpec, ScoreSpec, TrainSpec, input_fields
 from webapp.accounts.models import User
 from webapp.artifacts.models import Artifact
 from webapp.datasets.folders import folder_for
 from webapp.datasets.models import DatasetVersion
+from webapp.jobs.model_files import published_weights
 from webapp.jobs.models import Job, JobDependency, JobEvent, Suite
 from webapp.jobs.queue import wake_up
 from webapp.jobs.services.moves import clean
@@ -35,7 +36,10 @@ Needs = Mapping[str, tuple[Job, str]]
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """A job of a suite before it exists; `needs` gives, by spec field, the alias of an earlier job and the role of its output."""
+    """A job of a suite before it exists; `needs` gives, by spec field, the alias of an earlier job and the role of its output.
+
+    `labels` are stored with the job: which part of the suite it is.
+    """
 
     alias: str
     spec: JobSpec
@@ -43,6 +47,7 @@ class PlannedJob:
     lane: str = "cpu"
     priority: int = 0
     needs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    labels: Mapping[str, str | int] = field(default_factory=dict)
 
 
 def job_create(
@@ -54,6 +59,7 @@ def job_create(
     suite: Suite | None = None,
     priority: int = 0,
     needs: Needs | None = None,
+    labels: Mapping[str, str | int] | None = None,
     idempotency_key: str | None = None,
     time_limit_s: int | None = None,
 ) -> Job:
@@ -81,6 +87,7 @@ def job_create(
                 priority=priority,
                 suite=suite,
                 created_by=user,
+                labels=clean(dict(labels or {})),
                 idempotency_key=idempotency_key,
                 queued_at=None if needs else Now(),
                 woken_at=None if needs else Now(),
@@ -101,8 +108,8 @@ def job_create(
         raise
 
 
-def suite_create(*, name: str, user: User | None, jobs: list[PlannedJob], idempotency_key: str | None = None) -> Suite:
-    """Queue jobs together, all or none. A job may need those that stand before it in the list.
+def suite_create(*, name: str, user: User | None, jobs: list[PlannedJob], study: str = "", idempotency_key: str | None = None) -> Suite:
+    """Queue jobs together, all or none. A job may need those that stand before it in the list. `study` is the study that they are of.
 
     Raises:
         InvalidInput: a job is wrong, or the key was used for another suite.
@@ -112,7 +119,7 @@ def suite_create(*, name: str, user: User | None, jobs: list[PlannedJob], idempo
         return earlier
     try:
         with transaction.atomic():
-            suite = Suite.objects.create(name=name, created_by=user, idempotency_key=idempotency_key)
+            suite = Suite.objects.create(name=name, created_by=user, study=study, idempotency_key=idempotency_key)
             _create_planned(suite, jobs, user)
             return suite
     except IntegrityError:
@@ -133,7 +140,14 @@ def _create_planned(suite: Suite, jobs: list[PlannedJob], user: User | None) -> 
                 raise InvalidInput(f"job '{planned.alias}' needs '{alias}', which does not stand before it; put it first")
         needs = {name: (made[alias], role) for name, (alias, role) in planned.needs.items()}
         made[planned.alias] = job_create(
-            spec=planned.spec, user=user, title=planned.title, lane=planned.lane, suite=suite, priority=planned.priority, needs=needs
+            spec=planned.spec,
+            user=user,
+            title=planned.title,
+            lane=planned.lane,
+            suite=suite,
+            priority=planned.priority,
+            needs=needs,
+            labels=planned.labels,
         )
 
 
@@ -142,6 +156,8 @@ def spec_checked(spec: JobSpec, needs: Needs, user: User | None = None) -> JobSp
     the job that will make it."""
     if isinstance(spec, TrainSpec) and spec.model not in DETECTORS:
         raise InvalidInput(f"field 'model': '{spec.model}' is not in the catalogue; choose one that /models lists")
+    if isinstance(spec, TrainSpec) and spec.weights is not None and spec.weights.ref == PUBLISHED:
+        published_weights(spec.model)
     if isinstance(spec, ImportModelSpec):
         _own_name(spec)
     inputs = input_fields(spec)
@@ -175,6 +191,8 @@ def _input_checked(name: str, file: InputFile, kind: str, user: User | None) -> 
         if not Artifact.objects.filter(sha256=file.sha256).exists():
             raise InvalidInput(f"field '{name}': no stored file has the sha256 {file.sha256}; upload it first")
         return file.model_copy(update={"url": None, "ref": None})
+    if kind == "train" and name == "weights" and file.ref == PUBLISHED:
+        return file.model_copy(update={"url": None})
     if file.ref is not None and kind == "import" and file.ref.startswith("/") and settings.DATA_FOLDERS:
         return file.model_copy(update={"url": None, "ref": str(folder_for(file.ref, user))})
     if file.ref is not None and kind == "import":

@@ -1,4 +1,4 @@
-// Small line charts, drawn as SVG in the page's own colours. One chart for losses, one for AP.
+// Small line charts of a training, drawn as SVG in the page's own colours.
 
 const NS = "http://www.w3.org/2000/svg";
 const WIDEST = 600;
@@ -9,7 +9,12 @@ const INSET = { left: 46, right: 92, top: 14, bottom: 24 };
 const CHARTS = [
   { title: "Loss", keeps: (name) => /loss/.test(name), scale: 1, floor: false },
   { title: "AP on val, times 100", keeps: (name) => /(^|_)ap(50|75)?$/.test(name), scale: 100, floor: true },
+  { title: "Share of the classification loss, %", keeps: (name) => /^(objects|background)$/.test(name), scale: 100, floor: true },
+  { title: "Learning rate", keeps: (name) => name === "lr", scale: 1, floor: true },
+  { title: "Images a second", keeps: (name) => name === "images_per_s", scale: 1, floor: true },
+  { title: "Time waiting for images, %", keeps: (name) => name === "waiting_share", scale: 100, floor: true },
 ];
+const SHARES = { objects: /^positive_share_\d+$/, background: /^negative_share_\d+$/ };
 
 function element(name, attributes, text) {
   const node = document.createElementNS(NS, name);
@@ -31,6 +36,16 @@ function short(value) {
   return Math.abs(value) >= 1000 ? `${Number((value / 1000).toPrecision(3))}k` : String(Number(value.toPrecision(3)));
 }
 
+// Over all levels, where the point tells of each level.
+function shares(values) {
+  const found = {};
+  for (const [name, belongs] of Object.entries(SHARES)) {
+    const parts = Object.entries(values).filter(([key]) => belongs.test(key)).map(([, value]) => value);
+    if (parts.length) found[name] = parts.reduce((sum, value) => sum + value, 0);
+  }
+  return found;
+}
+
 export class Curves {
   constructor(root) {
     this.root = root;
@@ -38,7 +53,8 @@ export class Curves {
   }
 
   add(point) {
-    this.points.push({ step: point.step ?? this.points.length, epoch: point.epoch ?? null, values: point.values ?? {} });
+    const values = point.values ?? {};
+    this.points.push({ step: point.step ?? this.points.length, epoch: point.epoch ?? null, values: { ...values, ...shares(values) } });
   }
 
   // Drawn in the pixels of the page, so that letters keep their size on a phone.

@@ -3,6 +3,7 @@ import { Curves } from "./curves.js";
 
 const panel = document.getElementById("panel");
 const log = document.getElementById("log");
+const samples = document.getElementById("samples");
 const follow = document.getElementById("follow");
 const live = JSON.parse(document.getElementById("live").textContent);
 const points = JSON.parse(document.getElementById("points").textContent);
@@ -10,9 +11,12 @@ const curves = new Curves(document.getElementById("curves"));
 
 let attempt = live.attempt;
 let bytes = live.bytes;
+let lookingBack = false;
 let fetching = Promise.resolve();
 let fetchingPanel = Promise.resolve();
 const encoder = new TextEncoder();
+// These stand in a table of their own, level by level.
+const OF_A_LEVEL = /^(positives|negatives|positive_share|negative_share)_\d+$/;
 
 function showPoint(point) {
   document.getElementById("curves-section").hidden = false;
@@ -21,7 +25,7 @@ function showPoint(point) {
 
 function showTableRow(point) {
   const row = document.querySelector("#points-table tbody").insertRow();
-  const values = Object.entries(point.data.values ?? {}).filter(([, value]) => value !== null);
+  const values = Object.entries(point.data.values ?? {}).filter(([name, value]) => value !== null && !OF_A_LEVEL.test(name));
   row.insertCell().textContent = point.data.step ?? "–";
   row.insertCell().textContent = point.data.epoch === undefined || point.data.epoch === null ? "–" : Number(point.data.epoch.toFixed(2));
   row.insertCell().textContent = values.map(([name, value]) => `${name} ${Number(value.toPrecision(4))}`).join(", ");
@@ -61,12 +65,39 @@ async function loadPanel() {
   if (answer.ok) panel.innerHTML = await answer.text();
 }
 
+// The newest samples stand there, unless somebody turned to earlier ones.
+async function showSamples(address) {
+  const answer = await fetch(address, { headers: { "HX-Request": "true" } });
+  if (!answer.ok) return;
+  samples.innerHTML = await answer.text();
+  document.getElementById("samples-section").hidden = false;
+}
+
+function partOf(address) {
+  const url = new URL(address, location.href);
+  url.searchParams.set("part", "1");
+  return url;
+}
+
+async function turnSamples(click) {
+  const link = click.target.closest("a[rel]");
+  if (!link) return;
+  click.preventDefault();
+  await showSamples(partOf(link.href));
+  lookingBack = samples.querySelector("a[rel=next]") !== null;
+  (samples.querySelector(`a[rel=${link.rel}]`) ?? samples.querySelector("a[rel]"))?.focus();
+}
+
 function onEvent(message) {
   const event = JSON.parse(message.data);
   if (event.type === "metric") {
     showPoint(event);
     showTableRow(event);
     curves.draw();
+    return;
+  }
+  if (event.type === "samples") {
+    if (!lookingBack) showSamples(partOf(samples.dataset.samples));
     return;
   }
   showEventRow(event);
@@ -122,4 +153,6 @@ addEventListener("resize", () => curves.draw());
 document.getElementById("follow-label").hidden = live.final;
 log.scrollTop = log.scrollHeight;
 setInterval(tick, 1000);
+samples?.addEventListener("click", turnSamples);
+if (samples && !document.getElementById("samples-section").hidden) showSamples(partOf(samples.dataset.samples));
 if (!live.final) watch();
