@@ -5,7 +5,7 @@ const WIDEST = 600;
 const NARROWEST = 280;
 const FRAME = 26; // padding and border of a figure
 const HEIGHT = 220;
-const INSET = { left: 46, right: 92, top: 14, bottom: 24 };
+const INSET = { left: 54, right: 92, top: 14, bottom: 24 };
 const CHARTS = [
   { title: "Loss", keeps: (name) => /loss/.test(name), scale: 1, floor: false },
   { title: "AP on val, times 100", keeps: (name) => /(^|_)ap(50|75)?$/.test(name), scale: 100, floor: true },
@@ -107,7 +107,7 @@ export class Curves {
       svg.append(element("text", { class: "curve-tick", x: x(tick), y: HEIGHT - INSET.bottom + 17, "text-anchor": "middle" }, short(tick)));
     }
     lines.forEach(([, series], place) => this.line(svg, series, place, x, y));
-    this.labels(svg, lines, x, y);
+    if (lines.length > 1) this.labels(svg, lines, x, y); // the caption names a line that is alone
     return svg;
   }
 
