@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         "--weights", metavar="CHECKPOINT", help="id or sha256 of a checkpoint of the same family to start from; one model only"
     )
     item.add_argument("--seed", type=int, default=0)
+    item.add_argument("--recipe", type=Path, metavar="FILE", help="further fields of a recipe as JSON: augmentation, schedule, loss, neck")
     item.add_argument("--duration", choices=["quick", "standard", "full"], default="quick")
     item.add_argument("--split", choices=["val", "test"], default="test")
     item.add_argument("--lane", default="cpu")
@@ -160,6 +161,15 @@ def split_rule(text: str) -> dict[str, Any]:
     raise argparse.ArgumentTypeError(f"'{text}' is no rule; use seed:0.15,0.15 or group:PATTERN or list:val=FILE,test=FILE")
 
 
+def _json_of(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ClientError(f"{path} cannot be read ({error.strerror}); correct the path") from None
+    except ValueError as error:
+        raise ClientError(f"{path} is not JSON ({error}); correct the file") from None
+
+
 def _lines(path: Path) -> list[str]:
     return [line.strip() for line in path.read_text().splitlines() if line.strip()]
 
@@ -193,7 +203,7 @@ def login(options: argparse.Namespace) -> int:
 def submit(client: Client, options: argparse.Namespace) -> int:
     """Queue a pipeline or one job."""
     if options.spec:
-        job = client.submit_job(json.loads(options.spec.read_text()), lane=options.lane, key=options.key)
+        job = client.submit_job(_json_of(options.spec), lane=options.lane, key=options.key)
         return _after_job(client, job, options)
     if not options.model or not options.dataset:
         raise ClientError("give --model and --dataset, or --spec FILE")
@@ -201,6 +211,8 @@ def submit(client: Client, options: argparse.Namespace) -> int:
     request: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     request |= {"models": options.model, "dataset_name": options.dataset}
     request["minutes"] = options.minutes if options.minutes or options.epochs else 4.0
+    if options.recipe:
+        request["recipe"] = _json_of(options.recipe)
     if options.backend:
         request["backends"] = options.backend
     if options.weights:

@@ -19,13 +19,15 @@ from webapp.jobs.services import PlannedJob
 
 PipelineBackend = Literal["eager", "onnxruntime"]
 MANY_EPOCHS = 1000  # the minutes end the training, not the epochs
+# Fields of a Recipe that a request has by itself, and how it calls them.
+IN_REQUEST = {name: name for name in ("seed", "epochs", "input_size", "batch_size")} | {"max_minutes": "minutes"}
 
 
 class PipelineRequest(Schema):
     """What a person asks for: models on one data set. The data set is a stored version (`dataset_sha256`, of its .tar) or a built-in.
 
-    `model_options` gives single models other anchors or another neck than their own. `weights_sha256` is a checkpoint of this site that
-    the one model starts from.
+    `recipe` holds further fields of a Recipe for all models, such as augmentation and loss. `model_options` gives single models other
+    anchors or another neck than their own. `weights_sha256` is a checkpoint of this site that the one model starts from.
     """
 
     models: Annotated[tuple[str, ...], Field(min_length=1, max_length=30)]
@@ -37,6 +39,7 @@ class PipelineRequest(Schema):
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None
     input_size: Annotated[int, Field(ge=64, le=2048, multiple_of=32)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=1024)] | None = None
+    recipe: dict[str, Any] = {}
     model_options: dict[str, AnchorOptions] = {}
     weights_sha256: Sha256 | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -57,6 +60,8 @@ class PipelineRequest(Schema):
             raise ValueError("give minutes or epochs, so that the training ends")
         if self.weights_sha256 is not None and len(self.models) > 1:
             raise ValueError("weights_sha256 is what one model starts from; give one model, or leave it out")
+        if own := sorted(self.recipe.keys() & IN_REQUEST.keys()):
+            raise ValueError(f"recipe names '{own[0]}', which is asked for by itself; give it as {IN_REQUEST[own[0]]}")
         self._check_anchors()
         return self
 
@@ -136,8 +141,10 @@ def recipe_of(request: PipelineRequest, model: str) -> Recipe:
     chosen: dict[str, Any] = {"seed": request.seed, "max_minutes": request.minutes}
     chosen |= {"epochs": request.epochs or (MANY_EPOCHS if request.minutes else None)}
     chosen |= {"input_size": request.input_size, "batch_size": request.batch_size}
-    chosen |= {"model_options": request.model_options[model].given() if model in request.model_options else None}
+    told = {**request.recipe, **{name: value for name, value in chosen.items() if value is not None}}
+    if model in request.model_options:
+        told["model_options"] = {**(told.get("model_options") or {}), **request.model_options[model].given()}
     try:
-        return recipe_for(DETECTORS[model], Recipe.parse({name: value for name, value in chosen.items() if value is not None}))
+        return recipe_for(DETECTORS[model], Recipe.parse(told))
     except InvalidInput as error:
         raise InvalidInput(f"model '{model}': {error}") from None

@@ -113,6 +113,25 @@ def test_a_pipeline_is_train_export_and_two_measurements_a_backend_for_each_mode
     assert first.priority > second.priority, "the first model's steps go before the second training"
 
 
+def test_a_pipeline_takes_fields_of_a_recipe_for_all_its_models(client, bearer):
+    version = make_dataset_version()
+    loss = {"classification": {"loss": "focal", "gamma": 1.0}}
+    recipe = {"augmentation": {"mosaic": 1.0}, "schedule": "linear", "model_options": loss}
+    body = {"models": ["fcos_resnet10_fpn", "ssd_resnet10"], "dataset_sha256": version.artifact_id, "minutes": 1, "recipe": recipe}
+    body["model_options"] = {"fcos_resnet10_fpn": {"neck": "pan"}}
+    assert post(client, "/suites", body, **bearer).status_code == 201
+    fcos, ssd = (job.spec["recipe"] for job in Job.objects.filter(kind="train").order_by("id"))
+    assert (fcos["augmentation"]["mosaic"], fcos["schedule"], fcos["max_minutes"]) == (1.0, "linear", 1.0)
+    assert fcos["model_options"] == {**loss, "neck": "pan"} and ssd["model_options"] == loss
+    refused = {
+        "field 'augmentation.mosaik' is not known": {"recipe": {"augmentation": {"mosaik": 1.0}}},
+        "recipe names 'max_minutes', which is asked for by itself; give it as minutes": {"recipe": {"max_minutes": 3}},
+    }
+    for words, changes in refused.items():
+        answer = post(client, "/suites", body | changes, **bearer)
+        assert answer.status_code == 422 and words in str(answer.json()), answer.json()
+
+
 def test_a_pipeline_with_an_unknown_model_queues_nothing(client, bearer):
     body = {"models": ["yolo99"], "import_ref": "fields", "minutes": 1}
     answer = post(client, "/suites", body, **bearer)

@@ -119,6 +119,19 @@ def test_jobs_are_submitted_on_the_newest_frozen_version(run):
     assert site.sent[0][1]["dataset_sha256"] == "1" * 64
 
 
+def test_fields_of_a_recipe_come_from_a_file(run, tmp_path, capsys):
+    (tmp_path / "recipe.json").write_text('{"augmentation": {"mosaic": 1.0}}')
+    site = Site(version(1))
+    submit = ("submit", "--model", "ssd_resnet10", "--dataset", "weeds", "--recipe")
+    assert run(site, *submit, str(tmp_path / "recipe.json")) == 0
+    assert site.sent[0][1]["recipe"] == {"augmentation": {"mosaic": 1.0}}
+    (tmp_path / "broken.json").write_text("{")
+    for name, words in (("none.json", "cannot be read"), ("broken.json", "is not JSON")):
+        assert run(site, *submit, str(tmp_path / name)) == 1
+        assert words in " ".join(capsys.readouterr().err.split())
+    assert len(site.sent) == 1
+
+
 @pytest.mark.parametrize(("named", "sha256"), [("a1b2", "c" * 64), ("d" * 64, "d" * 64)])
 def test_a_training_starts_from_a_checkpoint_named_by_id_or_by_hash(run, named, sha256):
     site = Site(version(1))

@@ -196,6 +196,15 @@ def test_a_training_without_a_choice_starts_from_random_weights(alice_client):
     assert Job.objects.get(state=State.QUEUED).spec["weights"] is None
 
 
+def test_a_training_takes_further_fields_of_a_recipe_as_json(alice_client):
+    for written, words in (("{", "this is no JSON"), ("[1]", "this is no object"), ('{"mosaic": 1}', "is not known; remove it")):
+        assert words in _text(alice_client.post("/jobs/new?kind=train", _training(recipe=written)))
+    assert not Job.objects.exists()
+    alice_client.post("/jobs/new?kind=train", _training(recipe='{"augmentation": {"mosaic": 0.5}, "accumulate": 2}'))
+    recipe = Job.objects.get().spec["recipe"]
+    assert (recipe["augmentation"]["mosaic"], recipe["accumulate"]) == (0.5, 2)
+
+
 def test_a_training_may_start_from_published_weights_where_there_are_any(alice_client):
     refused = alice_client.post("/jobs/new?kind=train", _training(model="ssd_resnet10", weights="published"))
     assert "nobody publishes weights for ssd_resnet10; start at random" in _text(refused)

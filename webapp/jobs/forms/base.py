@@ -79,6 +79,26 @@ def set_choices(form: forms.Form, name: str, choices: list[Any]) -> None:
     cast(forms.ChoiceField, form.fields[name]).choices = choices
 
 
+class RecipeField(forms.JSONField):
+    """Further fields of a recipe as a JSON object, {} where nothing is written."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            label="Recipe",
+            required=False,
+            widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "placeholder": '{"augmentation": {"mosaic": 1.0}}'}),
+            help_text="Further fields of a recipe as JSON: augmentation, schedule, loss, neck. docs/recipes.md lists them.",
+            error_messages={"invalid": 'this is no JSON; write an object such as {"augmentation": {"mosaic": 1.0}}'},
+        )
+
+    def clean(self, value: Any) -> dict[str, Any]:
+        """Read the object; the fields themselves are checked where the recipe is made."""
+        found = super().clean(value)
+        if found is not None and not isinstance(found, dict):
+            raise forms.ValidationError('this is no object; write one such as {"augmentation": {"mosaic": 1.0}}')
+        return found or {}
+
+
 class QueueForm(forms.Form):
     """A form that queues: a token makes a second click harmless; `missing` is said while the form is incomplete."""
 

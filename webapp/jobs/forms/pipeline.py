@@ -17,6 +17,7 @@ from webapp.jobs.forms.base import (
     SPLIT_HELP,
     SPLITS,
     QueueForm,
+    RecipeField,
     data_choices,
     data_chosen,
     duration_choices,
@@ -114,6 +115,7 @@ class PipelineForm(QueueForm):
     seed = forms.IntegerField(
         label="Seed", initial=0, min_value=0, max_value=2**31 - 1, help_text="The same seed on the same machine gives the same weights."
     )
+    recipe = RecipeField()
     anchors = AnchorsField(label="Anchors", required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -153,7 +155,7 @@ class PipelineForm(QueueForm):
 
     def plan(self, cleaned: dict[str, Any]) -> list[PlannedJob]:
         """Return the pipeline's jobs."""
-        taken = ("models", "backends", "minutes", "duration", "split", "input_size", "seed", "lane")
+        taken = ("models", "backends", "minutes", "duration", "split", "input_size", "seed", "recipe", "lane")
         data = data_chosen(cleaned["dataset"], self.versions, "train", "val", cleaned["split"])
         # Anchors of a model that is not chosen any more mean nothing.
         data["model_options"] = {name: options for name, options in cleaned["anchors"].items() if name in cleaned["models"]}

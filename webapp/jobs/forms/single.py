@@ -16,6 +16,7 @@ from webapp.jobs.forms.base import (
     SPLIT_HELP,
     SPLITS,
     QueueForm,
+    RecipeField,
     duration_choices,
     set_choices,
     splits_required,
@@ -83,7 +84,8 @@ class TrainForm(StoredDataForm):
         help_text="A checkpoint of the same family, or what torchvision publishes, which the worker downloads: the detector from COCO, "
         "or its trunk from ImageNet. What does not fit, such as the last layer for other classes, starts at random.",
     )
-    field_order = ("model", "weights", "dataset", "minutes", "epochs", "input_size", "batch_size", "seed", "lane")
+    recipe = RecipeField()
+    field_order = ("model", "weights", "dataset", "minutes", "epochs", "input_size", "batch_size", "seed", "lane", "recipe")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -98,7 +100,7 @@ class TrainForm(StoredDataForm):
         """Return the one training."""
         dataset, name = self.dataset_input(cleaned, "train", "val")
         model, lane = cleaned["model"], cleaned["lane"]
-        chosen = {field: cleaned[field] for field in ("minutes", "epochs", "batch_size", "input_size", "seed", "lane")}
+        chosen = {field: cleaned[field] for field in ("minutes", "epochs", "batch_size", "input_size", "seed", "recipe", "lane")}
         request = PipelineRequest.parse({**chosen, "models": [model], "dataset_sha256": dataset.sha256, "dataset_name": name})
         weights = _weights(cleaned["weights"], model)
         told: dict[str, Any] = {"recipe": recipe_of(request, model), "device": device_of(lane), "threads": lane_threads(lane)}
