@@ -25,6 +25,8 @@ FAMILY_NAMES = {
     "YOLOX": "yolox",
     "NanoDet": "nanodet",
     "FastestDet": "fastestdet",
+    "YOLOv1": "yolo",
+    "YOLOv3": "yolo",
     "YOLOv8": "yolo",
     "YOLOv10": "yolo",
 }
