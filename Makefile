@@ -34,7 +34,7 @@ demo: setup  ## the starter benchmark from data to frontier, then the site stays
 
 test: setup  ## the tests (ALL=1: the heavy ones too; ALL=name: the heavy suite of that name)
 	@$(PY) -m tests.browser
-	@$(PY) -m pytest $(if $(ALL),$(if $(filter 1,$(ALL)),-m "not gpu",-m "heavy and not gpu" -k "$(ALL)"),-n 3 --dist loadgroup)
+	@$(PY) -m pytest $(if $(ALL),$(if $(filter 1,$(ALL)),-m "not gpu",-m "heavy and not gpu" -k "$(ALL)"),-n 4 --dist loadscope)
 
 check: setup  ## lint, format, types, import contracts, migrations, deployment checks
 	@$(VENV)/bin/ruff check .

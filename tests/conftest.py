@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import browser
+from tests.groups import Groups
 
 if TYPE_CHECKING:
     from django.test import Client
+    from xdist.remote import Producer
 
     from webapp.accounts.models import User
 
@@ -32,17 +34,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "playwright" in getattr(item, "fixturenames", ()))
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Where several processes share the tests, keep in one of them what shares a running stack, in another what starts and kills
-    stacks of its own, and in a third all the rest: the first two mostly wait."""
-    item.add_marker(pytest.mark.xdist_group(_group(item)))
-
-
-def _group(item: pytest.Item) -> str:
-    folder = item.path.relative_to(item.config.rootpath).parts[1]
-    if folder in ("deploy", "faults") or item.path.name == "test_never_lost.py":
-        return "killed stacks"
-    return "one stack" if folder == "end_to_end" else "no stack"
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    """Where several processes share the tests, give each whole groups of them."""
+    return Groups(config, log)
 
 
 @pytest.fixture
